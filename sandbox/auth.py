@@ -1,0 +1,173 @@
+"""Who asks, and whether they may: App JWTs and installation tokens, checked as GitHub checks them.
+
+Rules of the JWT: GitHub docs, "Generating a JSON Web Token (JWT) for a GitHub App".
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import jwt
+from cachetools import LRUCache
+from cryptography.hazmat.primitives import serialization
+
+from .core import Core
+from .errors import ApiError, bad_credentials, not_accessible, not_found
+from .state import Installation, Repository
+
+JWT_LIFETIME_MAX = 600  # seconds from now to `exp`
+TOKEN_LIFETIME = timedelta(hours=1)
+TOKENS_KEPT = 100_000
+_LEVELS = {"read": 1, "write": 2, "admin": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An installation token. `repository_ids` None: all repositories of the installation."""
+
+    value: str
+    installation_id: int
+    repository_ids: frozenset[int] | None
+    permissions: Mapping[str, str]
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who sent a request: the App (`app`), one of its installations (`token`), or nobody that we know."""
+
+    app: bool = False
+    token: Token | None = None
+
+    @property
+    def key(self) -> str:
+        """What separates one caller's rate limit and ETags from another's."""
+        if self.token is not None:
+            return f"installation ID {self.token.installation_id}"
+        return "app" if self.app else "anonymous"
+
+
+class Authenticator:
+    """Checks credentials and keeps the installation tokens."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        # Our own key: checking its primes again takes longer than all else at the start of a sandbox.
+        key = serialization.load_pem_private_key(
+            core.app.private_key_pem.encode(), password=None, unsafe_skip_rsa_key_validation=True
+        )
+        self._public_key = key.public_key()
+        self._tokens: LRUCache[str, Token] = LRUCache(TOKENS_KEPT)
+
+    def actor(self, authorization: str | None) -> Actor:
+        """Return who sent the request; ApiError 401 or 403 if the credentials are wrong."""
+        if authorization is None:
+            return Actor()
+        scheme, _, value = authorization.strip().partition(" ")
+        if scheme.lower() not in {"bearer", "token"} or not value:
+            raise bad_credentials()
+        if value.startswith("ghs_"):
+            return Actor(token=self._live_token(value))
+        if value.count(".") == 2:
+            self._check_jwt(value)
+            return Actor(app=True)
+        raise bad_credentials()
+
+    def _live_token(self, value: str) -> Token:
+        token = self._tokens.get(value)
+        if token is None or token.expires_at.timestamp() <= self._core.clock():
+            raise bad_credentials()
+        installation = self._core.state.installations.get(token.installation_id)
+        if installation is None:  # tokens die with the installation
+            raise bad_credentials()
+        if installation.suspended_at is not None:
+            raise suspended()
+        return token
+
+    def _check_jwt(self, value: str) -> None:
+        options = {
+            "verify_exp": False,
+            "verify_iat": False,
+            "verify_nbf": False,
+            "verify_aud": False,
+            "verify_sub": False,
+        }
+        try:
+            claims = jwt.decode(value, self._public_key, algorithms=["RS256"], options=options)  # type: ignore[arg-type]
+        except jwt.PyJWTError:
+            raise bad_credentials("A JSON web token could not be decoded") from None
+        now = self._core.clock()
+        issued, expires, issuer = claims.get("iat"), claims.get("exp"), claims.get("iss")
+        if isinstance(issued, bool) or not isinstance(issued, int | float) or issued > now:
+            raise bad_credentials(
+                "'Issued at' claim ('iat') must be an Integer representing the time that the assertion was issued"
+            )
+        if isinstance(expires, bool) or not isinstance(expires, int | float) or expires <= now:
+            raise bad_credentials(
+                "'Expiration time' claim ('exp') must be a numeric value representing the future time at which the"
+                " assertion expires"
+            )
+        if expires > now + JWT_LIFETIME_MAX:
+            raise bad_credentials("'Expiration time' claim ('exp') is too far in the future")
+        if str(issuer) not in {str(self._core.app.id), self._core.app.client_id}:
+            raise ApiError(404, "Integration not found")
+
+    def issue(
+        self, installation: Installation, repository_ids: frozenset[int] | None, permissions: Mapping[str, str]
+    ) -> Token:
+        """Create an installation token of one hour, about 520 characters long as GitHub's are since 2026."""
+        value = "ghs_" + secrets.token_hex(258)
+        expires_at = self._core.now() + TOKEN_LIFETIME
+        token = Token(value, installation.id, repository_ids, dict(permissions), expires_at)
+        self._tokens[value] = token
+        return token
+
+    def revoke(self, token: Token) -> None:
+        """End the token."""
+        self._tokens.pop(token.value, None)
+
+    def holds(self, actor: Actor, repository: Repository) -> bool:
+        """Tell whether the actor's token was issued for this repository."""
+        token = actor.token
+        if token is None:
+            return False
+        installation = self._core.state.installations[token.installation_id]
+        return installation.covers(repository) and (
+            token.repository_ids is None or repository.id in token.repository_ids
+        )
+
+    def sees(self, actor: Actor, repository: Repository) -> bool:
+        """Tell whether the actor may know that the repository exists."""
+        if not repository.private or self.holds(actor, repository):
+            return True
+        return actor.app and self._core.state.installation_on(repository) is not None
+
+    def require(self, actor: Actor, repository: Repository, permission: str) -> None:
+        """Pass if the actor may use `permission` ("checks:write") on the repository; ApiError 401, 403 or 404 if not.
+
+        Public repositories outside of the token's reach can be read, never written.
+        """
+        if not self.sees(actor, repository):
+            raise not_found()
+        name, _, level = permission.partition(":")
+        if self.holds(actor, repository) and actor.token is not None:
+            held = actor.token.permissions.get(name)
+            if _LEVELS.get(held or "", 0) < _LEVELS[level]:
+                raise not_accessible(permission)
+        elif actor.app:
+            raise bad_credentials()
+        elif level != "read":
+            raise not_accessible(permission) if actor.token is not None else ApiError(401, "Requires authentication")
+
+
+def suspended() -> ApiError:
+    """The account's owner has suspended the installation: 403."""
+    return ApiError(403, "This installation has been suspended")
+
+
+def narrower(asked: Mapping[str, str], granted: Mapping[str, str]) -> bool:
+    """Tell whether every permission asked for a token is within those granted to the installation."""
+    return all(_LEVELS.get(level, 99) <= _LEVELS.get(granted.get(name, ""), 0) for name, level in asked.items())

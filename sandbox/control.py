@@ -1,0 +1,177 @@
+"""The control API: what tests, the demo and authors do to this GitHub from outside of its protocols."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any, Literal
+
+from .checks import CheckBook
+from .core import Core
+from .deliveries import Delivery
+from .errors import SandboxError
+from .lifecycle import Lifecycle
+from .state import Account, AccountKind, Installation, Repository, State
+
+IDLE_TIMEOUT = 30.0  # seconds
+
+
+class Control:
+    """Mixed into `Sandbox`. Repositories are named by their present full name, accounts by their login.
+
+    Every method raises SandboxError when it is asked for something impossible.
+    """
+
+    _core: Core
+    _lifecycle: Lifecycle
+    _checks: CheckBook
+
+    @property
+    def _state(self) -> State:
+        return self._core.state
+
+    # ------------------------------------------------------------------------------------------------ accounts
+
+    def add_account(self, login: str, kind: AccountKind = "User") -> Account:
+        """Register a person or an organisation."""
+        return self._state.add_account(login, kind, self._core.now())
+
+    def add_collaborator(self, full_name: str, login: str) -> None:
+        """Let the account push to the repository."""
+        self._state.repository(full_name).collaborators.add(self._state.account(login).id)
+
+    # ------------------------------------------------------------------------------------------------ repositories
+
+    def repository(self, full_name: str) -> Repository:
+        """Return the repository that has this name now."""
+        return self._state.repository(full_name)
+
+    async def add_repository(
+        self, owner_login: str, name: str, *, private: bool = False, default_branch: str = "main"
+    ) -> Repository:
+        """Make an empty bare repository."""
+        owner = self._state.account(owner_login)
+        return await self._lifecycle.create(owner, name, private=private, default_branch=default_branch)
+
+    async def fork(self, repo_full_name: str, by_login: str, *, name: str | None = None) -> Repository:
+        """Fork into the account; the parent's installation gets a `fork` event."""
+        parent = self._state.repository(repo_full_name)
+        return await self._lifecycle.fork(parent, self._state.account(by_login), name or parent.name)
+
+    async def generate(self, template_full_name: str, by_login: str, name: str) -> Repository:
+        """Make a repository from a template: same files, new root commit."""
+        template = self._state.repository(template_full_name)
+        return await self._lifecycle.generate(template, self._state.account(by_login), name)
+
+    async def rename(self, full_name: str, new_name: str) -> Repository:
+        """Rename within the account; the old name redirects."""
+        record = self._state.repository(full_name)
+        self._lifecycle.rename(record, new_name, record.owner)
+        return record
+
+    async def transfer(self, full_name: str, to_login: str) -> Repository:
+        """Give to another account; the old name redirects."""
+        record = self._state.repository(full_name)
+        self._lifecycle.transfer(record, self._state.account(to_login))
+        return record
+
+    async def delete_repository(self, full_name: str) -> None:
+        """Delete for ever."""
+        record = self._state.repository(full_name)
+        await self._lifecycle.delete(record, record.owner)
+
+    async def set_visibility(self, full_name: str, *, private: bool) -> Repository:
+        """Make private or public."""
+        record = self._state.repository(full_name)
+        self._lifecycle.set_visibility(record, private=private, sender=record.owner)
+        return record
+
+    async def archive(self, full_name: str, *, archived: bool = True) -> Repository:
+        """Make read-only, or with `archived=False` writable again."""
+        record = self._state.repository(full_name)
+        self._lifecycle.archive(record, archived=archived, sender=record.owner)
+        return record
+
+    async def set_default_branch(self, full_name: str, branch: str) -> Repository:
+        """Make another existing branch the default one."""
+        record = self._state.repository(full_name)
+        await self._lifecycle.set_default_branch(record, branch, record.owner)
+        return record
+
+    # ------------------------------------------------------------------------------------------------ installations
+
+    async def install(self, account_login: str, repositories: list[str] | Literal["all"] = "all") -> Installation:
+        """Install the App on the account, for all its repositories or for the named ones."""
+        account = self._state.account(account_login)
+        if repositories == "all":
+            return self._lifecycle.install(account, "all", [])
+        chosen = [self._state.repository(full_name) for full_name in repositories]
+        return self._lifecycle.install(account, "selected", chosen)
+
+    async def uninstall(self, installation_id: int) -> None:
+        """Remove the App from its account."""
+        record = self._state.installation(installation_id)
+        self._lifecycle.uninstall(record, record.account)
+
+    async def suspend(self, installation_id: int) -> None:
+        """Suspend the installation."""
+        self._lifecycle.suspend(self._state.installation(installation_id), suspended=True)
+
+    async def unsuspend(self, installation_id: int) -> None:
+        """End the suspension."""
+        self._lifecycle.suspend(self._state.installation(installation_id), suspended=False)
+
+    async def select(
+        self, installation_id: int, *, add: list[str] | None = None, remove: list[str] | None = None
+    ) -> None:
+        """Add and remove repositories of an installation on selected repositories."""
+        added = [self._state.repository(full_name) for full_name in add or ()]
+        removed = [self._state.repository(full_name) for full_name in remove or ()]
+        self._lifecycle.select(self._state.installation(installation_id), added, removed)
+
+    # ------------------------------------------------------------------------------------------------ deliveries
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """Every delivery, oldest first; the oldest are dropped after 20,000."""
+        return self._core.deliveries.log
+
+    async def redeliver(self, delivery: int | str) -> Delivery:
+        """Send the delivery of this id or GUID once more."""
+        return self._core.deliveries.redeliver(delivery)
+
+    async def idle(self, timeout: float = IDLE_TIMEOUT) -> None:  # noqa: ASYNC109 - a binding name
+        """Wait until every delivery has got an answer, or has failed; TimeoutError after `timeout` seconds."""
+        async with asyncio.timeout(timeout):
+            await self._core.deliveries.idle()
+
+    def new_manifest_code(self, manifest: dict[str, Any]) -> str:
+        """Return the code that a person's browser brings back after accepting an App manifest; it works once."""
+        code = secrets.token_hex(20)
+        self._core.manifests[code] = manifest
+        return code
+
+    # ------------------------------------------------------------------------------------------------ reports
+
+    def check_runs(self, full_name: str, sha: str) -> list[dict[str, Any]]:
+        """Return the commit's check runs as the API shows them, with `annotations` and `actions`, oldest first."""
+        record = self._state.repository(full_name)
+        return [
+            self._checks.show_run(record, run) | {"annotations": list(run.annotations), "actions": list(run.actions)}
+            for run in self._state.runs_of(record, sha)
+        ]
+
+    def statuses(self, full_name: str, sha: str) -> list[dict[str, Any]]:
+        """Return the commit's statuses as the API shows them, oldest first."""
+        record = self._state.repository(full_name)
+        return [self._checks.show_status(record, status) for status in self._state.statuses_of(record, sha)]
+
+    async def press(self, full_name: str, check_run_id: int, by_login: str, *, button: str | None = None) -> None:
+        """Click "Re-run" of a check run, or the button with this identifier."""
+        record, account = self._state.repository(full_name), self._state.account(by_login)
+        run = self._state.check_runs.get(check_run_id)
+        if run is None or run.repository_id != record.id:
+            raise SandboxError(f"{full_name} has no check run {check_run_id}")
+        if button is not None and button not in {action["identifier"] for action in run.actions}:
+            raise SandboxError(f"check run {check_run_id} has no button {button!r}")
+        await self._checks.press(record, run, account, button)

@@ -1,0 +1,85 @@
+"""What all parts of the sandbox share: addresses, the App's identity, records, git, events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from cachetools import LRUCache
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from .deliveries import DeliveryLog
+from .gitdata import GitData
+from .gitstore import GitStore
+from .state import Account, State
+
+DEFAULT_PERMISSIONS = {"checks": "write", "contents": "read", "metadata": "read", "statuses": "write"}
+DEFAULT_EVENTS = ("check_run", "check_suite", "fork", "public", "push", "repository", "status")
+CACHED_BODY_BYTES = 128 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class AppIdentity:
+    """The one App that is registered with this GitHub."""
+
+    id: int
+    slug: str
+    client_id: str
+    client_secret: str
+    private_key_pem: str
+    owner: Account
+    bot: Account
+    created_at: datetime
+    permissions: dict[str, str]
+    events: list[str]
+
+
+def new_private_key() -> str:
+    """Return a fresh RSA key in PEM, as GitHub hands out to an App."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    ).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class CachedBody:
+    """A response body that can never change, with its digest for the ETag."""
+
+    data: bytes
+    digest: bytes
+
+
+@dataclass(slots=True)
+class Core:
+    """The sandbox without its control API: handlers and events work on this."""
+
+    app: AppIdentity
+    state: State
+    deliveries: DeliveryLog
+    tree_limit: int
+    rate_limit: int
+    echo_events: bool
+    clock: Callable[[], float] = time.time
+    url: str = ""
+    store: GitStore = field(default_factory=GitStore)
+    git: GitData = field(init=False)
+    bodies: LRUCache[Any, CachedBody] = field(init=False)
+    manifests: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.git = GitData(self.store)
+        self.bodies = LRUCache(CACHED_BODY_BYTES, lambda body: len(body.data) + 200)
+
+    @property
+    def api_url(self) -> str:
+        """The root of the REST API, as on a GitHub Enterprise Server."""
+        return f"{self.url}/api/v3"
+
+    def now(self) -> datetime:
+        """The sandbox's time, in whole seconds."""
+        return datetime.fromtimestamp(int(self.clock()), UTC)

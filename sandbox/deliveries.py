@@ -1,0 +1,204 @@
+"""Webhook deliveries: born, signed, sent in order, logged with every attempt, sent again on demand.
+
+GitHub never repeats a delivery by itself; a redelivery has the same GUID, and is an item of its own in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import itertools
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import orjson
+
+from .errors import SandboxError
+
+DELIVERY_TIMEOUT = 10.0  # seconds; GitHub docs, best practices for using webhooks
+PAYLOAD_LIMIT = 25 * 1024 * 1024  # bytes; GitHub docs, webhook events and payloads: a larger event is not fired
+LOG_LIMIT = 20_000  # deliveries kept; GitHub keeps three days
+RESPONSE_KEPT = 8 * 1024  # bytes of the receiver's answer that the log keeps
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One sending of a delivery. `status_code` is the receiver's, or 502 (no connection) or 504 (no answer in time)."""
+
+    id: int
+    status_code: int
+    status: str
+    redelivery: bool
+    at: datetime
+    duration: float
+    response_headers: dict[str, str]
+    response_payload: str
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One event on its way to the App. `id` is the log id of the first attempt; `headers` are those that are sent."""
+
+    id: int
+    guid: str
+    event: str
+    action: str | None
+    payload: bytes
+    headers: dict[str, str]
+    installation_id: int | None
+    repository_id: int | None
+    url: str | None
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+class DeliveryLog:
+    """The App's hook: address, secret, queue of what is to be sent, log of what was."""
+
+    def __init__(self, *, app_id: int, url: str | None, secret: str, concurrency: int) -> None:
+        self.url = url
+        self.secret = secret
+        self.log: list[Delivery] = []
+        self._app_id = app_id
+        self._concurrency = concurrency
+        self._ids = itertools.count(176_505_118_004)
+        self._queue: asyncio.Queue[tuple[Delivery, int, bool]] = asyncio.Queue()
+        self._unanswered = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._senders: list[asyncio.Task[None]] = []
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Begin to send."""
+        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        self._senders = [asyncio.create_task(self._send_all()) for _ in range(self._concurrency)]
+
+    async def stop(self) -> None:
+        """Stop sending; what was not answered yet stays in the log without an attempt."""
+        for sender in self._senders:
+            sender.cancel()
+        await asyncio.gather(*self._senders, return_exceptions=True)
+        while not self._queue.empty():
+            self._queue.get_nowait()
+            self._end()
+        if self._session is not None:
+            await self._session.close()
+
+    def emit(
+        self,
+        event: str,
+        action: str | None,
+        payload: dict[str, Any],
+        *,
+        installation_id: int | None = None,
+        repository_id: int | None = None,
+    ) -> Delivery | None:
+        """Give birth to a delivery and queue it; None if the payload is larger than GitHub would send."""
+        body = orjson.dumps(payload)
+        if len(body) > PAYLOAD_LIMIT:
+            return None
+        guid, delivery_id = str(uuid.uuid1()), next(self._ids)
+        headers = self._headers(event, guid, body)
+        delivery = Delivery(
+            delivery_id, guid, event, action, body, headers, installation_id, repository_id, self.url
+        )  # fmt: skip
+        self.log.append(delivery)
+        if len(self.log) > LOG_LIMIT:
+            del self.log[0]
+        self._enqueue(delivery, delivery_id, redelivery=False)
+        return delivery
+
+    def redeliver(self, key: int | str) -> Delivery:
+        """Queue the delivery of this GUID or log id again, with its GUID and payload; SandboxError if unknown."""
+        delivery = self.find(key)
+        if delivery is None:
+            raise SandboxError(f"no delivery {key!r} in the log")
+        delivery.headers = self._headers(delivery.event, delivery.guid, delivery.payload)
+        self._enqueue(delivery, next(self._ids), redelivery=True)
+        return delivery
+
+    def find(self, key: int | str) -> Delivery | None:
+        """Return the delivery with this GUID, id, or id of an attempt."""
+        for delivery in reversed(self.log):
+            if key in {delivery.guid, delivery.id} or any(attempt.id == key for attempt in delivery.attempts):
+                return delivery
+        return None
+
+    async def idle(self) -> None:
+        """Wait until nothing is queued or under way."""
+        await self._quiet.wait()
+
+    @contextlib.contextmanager
+    def expecting(self) -> Iterator[None]:
+        """Hold `idle()` back while something that gives birth to deliveries is under way."""
+        self._begin()
+        try:
+            yield
+        finally:
+            self._end()
+
+    def _begin(self) -> None:
+        self._unanswered += 1
+        self._quiet.clear()
+
+    def _end(self) -> None:
+        self._unanswered -= 1
+        if self._unanswered == 0:
+            self._quiet.set()
+
+    def _headers(self, event: str, guid: str, body: bytes) -> dict[str, str]:
+        key = self.secret.encode()
+        return {
+            "Accept": "*/*",
+            "Content-Type": "application/json",
+            "User-Agent": "GitHub-Hookshot/5ca7d0b",
+            "X-GitHub-Delivery": guid,
+            "X-GitHub-Event": event,
+            "X-GitHub-Hook-ID": str(self._app_id + 400_000_000),
+            "X-GitHub-Hook-Installation-Target-ID": str(self._app_id),
+            "X-GitHub-Hook-Installation-Target-Type": "integration",
+            "X-Hub-Signature": "sha1=" + hmac.new(key, body, hashlib.sha1).hexdigest(),
+            "X-Hub-Signature-256": "sha256=" + hmac.new(key, body, hashlib.sha256).hexdigest(),
+        }
+
+    def _enqueue(self, delivery: Delivery, attempt_id: int, *, redelivery: bool) -> None:
+        self._begin()
+        self._queue.put_nowait((delivery, attempt_id, redelivery))
+
+    async def _send_all(self) -> None:
+        while True:
+            delivery, attempt_id, redelivery = await self._queue.get()
+            try:
+                delivery.attempts.append(await self._send(delivery, attempt_id, redelivery))
+            finally:
+                self._end()
+
+    async def _send(self, delivery: Delivery, attempt_id: int, redelivery: bool) -> Attempt:
+        started, at = time.monotonic(), datetime.now(UTC)
+        headers: dict[str, str] = {}
+        code, status, text = 502, "failed to connect to host", ""
+        delivery.url = self.url
+        if self._session is not None and self.url is not None:
+            try:
+                # GitHub does not follow redirects of a receiver.
+                timeout = aiohttp.ClientTimeout(total=DELIVERY_TIMEOUT)
+                async with self._session.post(
+                    self.url, data=delivery.payload, headers=delivery.headers, allow_redirects=False, timeout=timeout
+                ) as response:
+                    text = (await response.read())[:RESPONSE_KEPT].decode(errors="replace")
+                    code = response.status
+                    headers = {str(name): value for name, value in response.headers.items()}
+                    status = "OK" if 200 <= code < 300 else f"Invalid HTTP Response: {code}"
+            except TimeoutError:
+                code, status = 504, "timed out"
+            except (aiohttp.ClientError, ValueError, OSError):
+                pass  # the figures above say it
+        duration = round(time.monotonic() - started, 2)
+        return Attempt(attempt_id, code, status, redelivery, at, duration, headers, text)
