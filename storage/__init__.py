@@ -1,0 +1,1 @@
+"""What is kept, in PostgreSQL: the only package with SQL. It returns values of rules and of its own."""
