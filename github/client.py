@@ -1,0 +1,131 @@
+"""The App as a client of GitHub's REST API, and the way to its installations' clients. Errors: `github.errors`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+import jwt
+from cachetools import LRUCache
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from jwt.algorithms import RSAAlgorithm
+from pydantic import SecretStr
+
+from github import answers
+from github.answers import read
+from github.errors import (
+    InstallationGone,
+    Misconfigured,
+    NotFound,
+)
+from github.governor import Governor, MemoryGovernor
+from github.installation import InstallationClient, repository_path
+from github.refusals import server_time
+from github.tokens import Token
+from github.transport import Answer, Credential, Request, Transport
+from github.values import AppRecord
+from rules.model import Installation
+
+__all__ = ["GitHubApp", "InstallationClient"]
+
+# The App's JWT: issued a minute ago against clock drift, at most ten minutes ahead (GitHub docs, "Generating a JSON
+# Web Token (JWT) for a GitHub App"); 540 s leaves a minute to the limit.
+JWT_BACKDATED = 60
+JWT_LIFETIME = 540
+
+_KEEP_CLIENTS = 10_000
+_APP = 0  # the App's own key at the governor: no installation has this id
+
+
+class GitHubApp:
+    """The App itself, and the way to its installations. `private_key`: PEM. Never shows key, JWT or tokens."""
+
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        *,
+        api_url: str,
+        app_id: int,
+        private_key: str,
+        governor: Governor | None = None,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Raises Misconfigured for an address or a key that cannot be used. `governor`: one per process if None."""
+        self.app_id = app_id
+        self._key = _private_key(private_key)
+        self._now = now
+        self._sleep = sleep
+        self._transport = Transport(http, api_url, governor or MemoryGovernor(now=now, sleep=sleep), now=now)
+        self._clients: LRUCache[int, InstallationClient] = LRUCache(_KEEP_CLIENTS)
+
+    def installation(self, installation_id: int) -> InstallationClient:
+        """The client of an installation: the same object each time, so that its token is shared. No request."""
+        client = self._clients.get(installation_id)
+        if client is None:
+            client = InstallationClient(
+                installation_id,
+                app_id=self.app_id,
+                transport=self._transport,
+                mint=lambda: self._mint(installation_id),
+                now=self._now,
+                sleep=self._sleep,
+            )
+            self._clients[installation_id] = client
+        return client
+
+    async def app(self) -> AppRecord:
+        """The App as GitHub knows it (GET /app). Unauthorized: id, key or clock are wrong."""
+        return read(answers.AppModel, (await self._get("app")).data).value()
+
+    async def installation_record(self, installation_id: int) -> Installation:
+        """The installation's account, state and permissions as of now. InstallationGone: it was deleted."""
+        try:
+            answer = await self._get(f"app/installations/{installation_id:d}")
+        except NotFound as error:
+            raise InstallationGone(str(error), installation_id=installation_id) from None
+        return read(answers.InstallationModel, answer.data).value()
+
+    async def installation_of(self, full_name: str) -> Installation | None:
+        """The installation that covers a repository; None: the App is not installed there, or there is no such one."""
+        try:
+            answer = await self._get(f"{repository_path(full_name)}/installation")
+        except NotFound:
+            return None
+        return read(answers.InstallationModel, answer.data).value()
+
+    async def _get(self, url: str) -> Answer:
+        return await self._transport.send(Request("GET", url, cacheable=True), self._jwt(), _APP)
+
+    async def _mint(self, installation_id: int) -> Token:
+        """A new installation token. Making one twice is harmless, so a lost answer is Transient.
+
+        Its end is reckoned from GitHub's clock (header Date), so that a wrong clock of ours does no harm.
+        """
+        request = Request("POST", f"app/installations/{installation_id:d}/access_tokens")
+        asked_at = self._now()
+        try:
+            answer = await self._transport.send(request, self._jwt(), installation_id)
+        except NotFound as error:
+            raise InstallationGone(str(error), installation_id=installation_id) from None
+        model = read(answers.TokenModel, answer.data)
+        lifetime = model.expires_at.timestamp() - (server_time(answer.headers) or asked_at)
+        return Token(Credential("token", model.token), created_at=self._now(), expires_at=asked_at + lifetime)
+
+    def _jwt(self) -> Credential:
+        issued = int(self._now())
+        claims = {"iat": issued - JWT_BACKDATED, "exp": issued + JWT_LIFETIME, "iss": str(self.app_id)}
+        return Credential("jwt", SecretStr(jwt.encode(claims, self._key, algorithm="RS256")))
+
+
+def _private_key(pem: str) -> RSAPrivateKey:
+    """The App's key, parsed once. What the parser says is not passed on: it may quote the key."""
+    try:
+        key = RSAAlgorithm(RSAAlgorithm.SHA256).prepare_key(pem)
+    except Exception:  # cryptography raises many types; all mean the same to the operator
+        key = None
+    if not isinstance(key, RSAPrivateKey):
+        raise Misconfigured("the App's private key is not an RSA private key in PEM form (GITHUB_PRIVATE_KEY)")
+    return key

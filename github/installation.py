@@ -1,0 +1,252 @@
+"""The client of one installation: what the App reads from repositories and writes to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from github import answers
+from github.answers import read
+from github.errors import (
+    InstallationError,
+    MissingPermission,
+    NotFound,
+    Rejected,
+    TooLarge,
+    Transient,
+    Unauthorized,
+    UnknownOutcome,
+)
+from github.tokens import Token, TokenSource
+from github.transport import MAX_BODY, Answer, Request, Transport
+from github.values import Commit, Comparison, RawEntry, TreeAnswer
+from rules.model import CheckRunReport, Lineage, Repo, StatusReport
+
+# A new token may be refused with 401 or 403 until all of GitHub's hosts know it and its permissions
+# (octokit/auth-app.js issues 65 and 589): retried after 1, 2, 3, 4 s while it is younger than this.
+FRESH = 10.0
+_FRESH_TRIES = 5
+
+# A file whose content is judged has at most 1 MiB (steps.md, conditions); base64 with line breaks and JSON around it.
+MAX_BLOB = 1024 * 1024
+_MAX_BLOB_ANSWER = MAX_BLOB * 3 // 2
+
+_MAX_PAGES = 1000
+_REGULAR = ("100644", "100755")  # git's modes of files that are no links
+
+_OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")  # logins of managed users contain "_"
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_SHA = re.compile(r"[0-9a-f]{40}")
+
+
+class InstallationClient:
+    """Reads and writes with the token of one installation. Made by `GitHubApp.installation`."""
+
+    def __init__(
+        self,
+        installation_id: int,
+        *,
+        app_id: int,
+        transport: Transport,
+        mint: Callable[[], Coroutine[Any, Any, Token]],
+        now: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self.installation_id = installation_id
+        self._app_id = app_id
+        self._transport = transport
+        self._tokens = TokenSource(mint, now=now)
+        self._now = now
+        self._sleep = sleep
+
+    def forget_token(self) -> None:
+        """The installation's permissions or repositories changed: the next request uses a new token."""
+        self._tokens.drop()
+
+    # --------------------------------------------------------------------------------------------------- repositories
+
+    async def repository(self, full_name: str) -> tuple[Repo, Lineage]:
+        """A repository by name (an old name leads to the renamed one), and where it comes from. NotFound."""
+        answer = await self._get(repository_path(full_name))
+        model = read(answers.RepositoryModel, answer.data)
+        return model.repo(), model.lineage()
+
+    async def repositories(self) -> tuple[Repo, ...]:
+        """All repositories of the installation; never a part of them."""
+        found: list[Repo] = []
+        async for data in self._pages("installation/repositories?per_page=100"):
+            found += [item.repo() for item in read(answers.RepositoriesModel, data).repositories]
+        return tuple(found)
+
+    # -------------------------------------------------------------------------------------------------------- commits
+
+    async def branch_head(self, full_name: str, branch: str) -> str | None:
+        """The sha at which a branch stands; None: no such branch, an empty repository, or one that is not visible."""
+        path = f"{repository_path(full_name)}/git/ref/heads/{quoted(branch)}"
+        try:
+            answer = await self._get(path)
+        except NotFound:
+            return None
+        except Rejected as error:
+            if error.status == 409:  # "Git Repository is empty."
+                return None
+            raise
+        found = read(answers.RefModel, answer.data)
+        return found.object.sha if found.ref == f"refs/heads/{branch}" else None
+
+    async def compare(self, full_name: str, base: str, head: str) -> Comparison | None:
+        """How `head` stands to `base` (three-dot semantics), with at most 250 commits. None: one of them is unknown."""
+        path = f"{repository_path(full_name)}/compare/{quoted(base)}...{quoted(head)}"
+        try:
+            answer = await self._object(path)
+        except NotFound as error:
+            if "no common ancestor" in str(error).lower():  # 404 too (trilom/file-changes-action issue 138)
+                return Comparison("diverged", (), complete=False)
+            return None
+        return read(answers.ComparisonModel, answer.data).value()
+
+    async def commit(self, full_name: str, ref: str) -> Commit:
+        """The commit at a sha or ref. NotFound: unknown there (or not there yet), or the repository is empty."""
+        if _SHA.fullmatch(ref):  # without the list of changed files
+            answer = await self._object(f"{repository_path(full_name)}/git/commits/{ref}")
+            return read(answers.GitCommitModel, answer.data).value()
+        path = f"{repository_path(full_name)}/commits/{quoted(ref)}?per_page=1"
+        return read(answers.CommitModel, (await self._object(path)).data).value()
+
+    async def tree(self, full_name: str, tree_ish: str, *, recursive: bool = True) -> TreeAnswer:
+        """The listing of a tree, commit or ref as GitHub gives it, perhaps truncated. NotFound as for `commit`."""
+        path = f"{repository_path(full_name)}/git/trees/{quoted(tree_ish)}"
+        answer = await self._object(f"{path}?recursive=1" if recursive else path)  # any value of it means yes
+        return answers.read_tree(answer.data)
+
+    async def blob(self, full_name: str, sha: str) -> bytes:
+        """The content of a blob of at most 1 MiB, checked against its sha. NotFound, TooLarge."""
+        path = f"{repository_path(full_name)}/git/blobs/{quoted(sha)}"
+        content = answers.read_blob((await self._object(path, max_body=_MAX_BLOB_ANSWER)).data, sha)
+        if len(content) > MAX_BLOB:
+            raise TooLarge(f"blob {sha} has {len(content)} bytes, more than {MAX_BLOB}")
+        return content
+
+    async def file(self, full_name: str, path: str, ref: str) -> bytes | None:
+        """The content of a regular file at a commit or ref; None: no such file (a link or folder is none).
+
+        Walks trees, one request per folder: the contents API would follow links.
+        """
+        *folders, name = path.split("/")
+        tree_ish = ref
+        for folder in folders:
+            entry = await self._entry(full_name, tree_ish, folder)
+            if entry is None or entry.kind != "tree":
+                return None
+            tree_ish = entry.sha
+        entry = await self._entry(full_name, tree_ish, name)
+        return await self.blob(full_name, entry.sha) if entry and entry.mode in _REGULAR else None
+
+    async def _entry(self, full_name: str, tree_ish: str, name: str) -> RawEntry | None:
+        """The one entry of a folder with this name."""
+        listing = await self.tree(full_name, tree_ish, recursive=False)
+        entries = [entry for entry in listing.entries if entry.path == name]
+        if not entries and listing.truncated:
+            raise TooLarge(f"{full_name}: GitHub does not list all of the folder that holds {name!r}")
+        return entries[0] if len(entries) == 1 else None
+
+    # -------------------------------------------------------------------------------------------------------- reports
+
+    async def create_check_run(self, full_name: str, report: CheckRunReport) -> int:
+        """Post a completed check run; its id. UnknownOutcome: look with `find_check_run` before posting again."""
+        return await self._post(f"{repository_path(full_name)}/check-runs", answers.check_run_body(report))
+
+    async def find_check_run(self, full_name: str, head_sha: str, name: str, external_id: str) -> int | None:
+        """The id of our newest check run of this name and external id on a head; None if there is none."""
+        query = urlencode({"check_name": name, "filter": "all", "app_id": self._app_id, "per_page": 100})
+        found: list[int] = []
+        try:
+            async for data in self._pages(
+                f"{repository_path(full_name)}/commits/{quoted(head_sha)}/check-runs?{query}"
+            ):
+                runs = read(answers.CheckRunsModel, data).check_runs
+                found += [run.id for run in runs if run.name == name and run.external_id == external_id]
+        except Rejected as error:
+            if error.status != 422:  # "No commit found for SHA": nothing can hang on it
+                raise
+        return max(found, default=None)
+
+    async def create_status(self, full_name: str, report: StatusReport) -> int:
+        """Post a commit status; its id. Doing it twice has the effect of once, but for the limit of 1000 a context."""
+        path = f"{repository_path(full_name)}/statuses/{quoted(report.head_sha)}"
+        return await self._post(path, answers.status_body(report))
+
+    # ------------------------------------------------------------------------------------------------------- requests
+
+    async def _get(self, url: str) -> Answer:
+        """What can change and is asked again: with a conditional request."""
+        return await self._send(Request("GET", url, cacheable=True))
+
+    async def _object(self, url: str, *, max_body: int = MAX_BODY) -> Answer:
+        """Git objects, mostly by sha: not worth keeping for a conditional request. All ways to be absent: NotFound."""
+        try:
+            return await self._send(Request("GET", url, max_body=max_body))
+        except Rejected as error:
+            if error.status not in (409, 422):  # empty repository; "No commit found for SHA"
+                raise
+            raise NotFound(str(error)) from None
+
+    async def _post(self, url: str, body: dict[str, Any]) -> int:
+        answer = await self._send(Request("POST", url, body=body, repeatable=False))
+        try:
+            return read(answers.CreatedModel, answer.data).id
+        except Transient as error:  # it was written, and we do not know under which id
+            raise UnknownOutcome(str(error)) from None
+
+    async def _pages(self, url: str) -> AsyncIterator[Any]:
+        """The data of all pages, by Link headers; addresses outside of the API are refused by the transport."""
+        seen: set[str] = set()
+        page: str | None = url
+        while page is not None:
+            if page in seen or len(seen) == _MAX_PAGES:
+                raise Transient(f"GET {url}: its pages do not end")
+            seen.add(page)
+            answer = await self._get(page)
+            yield answer.data
+            page = answer.next_page
+
+    async def _send(self, request: Request) -> Answer:
+        """Send with the token; wait for a fresh one to be known everywhere; replace one that is refused later once.
+
+        All retries are safe for writes too: 401 and 403 mean that nothing was done.
+        """
+        replaceable = True
+        for tries in range(1, _FRESH_TRIES + 2):
+            token = await self._tokens.get()
+            try:
+                return await self._transport.send(request, token.credential, self.installation_id)
+            except (Unauthorized, MissingPermission) as error:
+                refused = error
+            except InstallationError:
+                self._tokens.drop(token)
+                raise
+            age = self._now() - token.created_at
+            if 0 <= age < FRESH:
+                replaceable = False
+                await self._sleep(min(float(tries), FRESH - age))
+            elif isinstance(refused, Unauthorized) and replaceable:
+                replaceable = False
+                self._tokens.drop(token)
+            else:
+                break
+        raise refused
+
+
+def repository_path(full_name: str) -> str:
+    """`repos/OWNER/NAME`. A text that cannot be a repository's name is NotFound, as GitHub would answer."""
+    owner, _, name = full_name.partition("/")
+    if not _OWNER.fullmatch(owner) or not _NAME.fullmatch(name) or name in (".", ".."):
+        raise NotFound(f"{full_name[:100]!r} is no name of a repository")
+    return f"repos/{owner}/{name}"
+
+
+def quoted(text: str) -> str:
+    """A path parameter: everything is escaped, "/" too (REST docs, troubleshooting)."""
+    return quote(text, safe="")

@@ -1,0 +1,413 @@
+"""The App and its tokens: JWT, life of a token, installations that are suspended or gone."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from typing import Any
+
+import aiohttp
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from github.client import GitHubApp, InstallationClient
+from github.errors import (
+    GitHubError,
+    InstallationGone,
+    InstallationSuspended,
+    Misconfigured,
+    MissingPermission,
+    Transient,
+    Unauthorized,
+)
+from rules.model import AccountKind, CheckRunReport, InstallationState
+from tests.support.fault_server import FakeClock, FaultServer, Raw, Reply, Seen
+from tests.support.github_answers import APP_ID, INSTALLATION, TOKENS, account, installation, token_reply
+
+REPO = "/repos/octo-course/lab"
+BRANCH = f"{REPO}/git/ref/heads/main"
+HEAD = Reply(200, {"ref": "refs/heads/main", "object": {"sha": "a" * 40, "type": "commit"}})
+BAD = Reply(401, {"message": "Bad credentials"})
+NO_PERMISSION = Reply(403, {"message": "Resource not accessible by integration"})
+SUSPENDED = Reply(403, {"message": "This installation has been suspended"})
+REPORT = CheckRunReport("forgea/steps", "a" * 40, "success", "Done", "All steps.")
+
+
+def bearer(seen: Seen) -> str:
+    """What a request authenticated with."""
+    return seen.headers["authorization"].split()[1]
+
+
+async def head(client: InstallationClient) -> str | None:
+    """Any read."""
+    return await client.branch_head("octo-course/lab", "main")
+
+
+# --------------------------------------------------------------------------------------------------------------- JWT
+
+
+async def test_the_jwt_keeps_githubs_rules(
+    app: GitHubApp, server: FaultServer, clock: FakeClock, private_key: str
+) -> None:
+    """RS256, issued 60 s ago, ending in 540 s (at most 600 are allowed), the App id as a string."""
+    server.on("GET", f"/app/installations/{INSTALLATION}", Reply(200, installation()))
+    await app.installation_record(INSTALLATION)
+    token = bearer(server.seen[-1])
+    public = serialization.load_pem_private_key(private_key.encode(), None).public_key()
+    assert isinstance(public, rsa.RSAPublicKey)
+    claims = jwt.decode(token, public, algorithms=["RS256"], options={"verify_exp": False, "verify_iat": False})
+    assert claims == {"iat": int(clock.now()) - 60, "exp": int(clock.now()) + 540, "iss": str(APP_ID)}
+    assert jwt.get_unverified_header(token)["alg"] == "RS256"
+
+
+async def test_each_jwt_is_of_its_time(app: GitHubApp, server: FaultServer, clock: FakeClock) -> None:
+    """A day later the JWT is a new one."""
+    server.on("GET", f"/app/installations/{INSTALLATION}", Reply(200, installation()))
+    await app.installation_record(INSTALLATION)
+    clock.time += 86_400
+    await app.installation_record(INSTALLATION)
+    assert bearer(server.seen[0]) != bearer(server.seen[1])
+
+
+def _pem(key: Any) -> str:
+    form = serialization.PrivateFormat.PKCS8
+    pem: bytes = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    return pem.decode()
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "cut", "public", "elliptic", "encrypted"])
+async def test_an_unusable_private_key_is_the_operators_fault(
+    http: aiohttp.ClientSession, private_key: str, kind: str
+) -> None:
+    """One type for all of it, and nothing of the key in it."""
+    key = serialization.load_pem_private_key(private_key.encode(), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    spki = serialization.PublicFormat.SubjectPublicKeyInfo
+    lock = serialization.BestAvailableEncryption(b"password")
+    pems = {
+        "empty": "",
+        "text": "not a key",
+        "cut": private_key[: len(private_key) // 2],
+        "public": key.public_key().public_bytes(serialization.Encoding.PEM, spki).decode(),
+        "elliptic": _pem(ec.generate_private_key(ec.SECP256R1())),
+        "encrypted": key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock).decode(),
+    }
+    with pytest.raises(Misconfigured) as caught:
+        GitHubApp(http, api_url="https://api.github.com", app_id=1, private_key=pems[kind])
+    assert private_key[100:140] not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.__context__ is None
+
+
+async def test_app_credentials_that_are_refused(app: GitHubApp, server: FaultServer) -> None:
+    """A 401 for the JWT is told as it is, without further tries."""
+    server.on("GET", "/app", Reply(401, {"message": "A JSON web token could not be decoded"}))
+    with pytest.raises(Unauthorized):
+        await app.app()
+    server.on("POST", TOKENS, Reply(401, {"message": "Integration not found"}))
+    with pytest.raises(Unauthorized):
+        await head(app.installation(INSTALLATION))
+    assert len(server.seen) == 2
+
+
+# ---------------------------------------------------------------------------------------------------- installations
+
+
+async def test_installation_record(app: GitHubApp, server: FaultServer) -> None:
+    """Account, selection, permissions and state are read."""
+    server.on(
+        "GET",
+        f"/app/installations/{INSTALLATION}",
+        Reply(200, installation()),
+        Reply(200, installation(suspended_at="2026-01-01T00:00:00Z", repository_selection="all")),
+        Reply(404, {"message": "Not Found"}),
+    )
+    active = await app.installation_record(INSTALLATION)
+    assert (active.state, active.repository_selection) == (InstallationState.ACTIVE, "selected")
+    assert (active.account.account_id, active.account.kind) == (5, AccountKind.USER)
+    assert active.permissions == {"checks": "write"}
+    assert (await app.installation_record(INSTALLATION)).state is InstallationState.SUSPENDED
+    with pytest.raises(InstallationGone) as gone:
+        await app.installation_record(INSTALLATION)
+    assert gone.value.installation_id == INSTALLATION
+
+
+@pytest.mark.parametrize("fields", [{"type": "Mannequin"}, {"type": ""}, {"login": None, "slug": "octo"}])
+async def test_accounts_of_other_kinds_are_never_learners(
+    app: GitHubApp, server: FaultServer, fields: dict[str, Any]
+) -> None:
+    """An unknown kind counts as an organisation; an enterprise has a slug and no login."""
+    shape = {name: value for name, value in account(**fields).items() if value is not None}
+    if "slug" in fields:
+        del shape["type"]
+    server.on("GET", f"/app/installations/{INSTALLATION}", Reply(200, installation(account=shape)))
+    record = await app.installation_record(INSTALLATION)
+    assert record.account.kind is AccountKind.ORGANIZATION
+    assert record.account.login
+
+
+async def test_installation_of_a_repository(app: GitHubApp, server: FaultServer) -> None:
+    """The installation that covers it, or None."""
+    server.on("GET", f"{REPO}/installation", Reply(200, installation()), Reply(404, {"message": "Not Found"}))
+    found = await app.installation_of("octo-course/lab")
+    assert found is not None
+    assert found.installation_id == INSTALLATION
+    assert await app.installation_of("octo-course/lab") is None
+
+
+async def test_the_client_of_an_installation_is_one_object(app: GitHubApp) -> None:
+    """So that its token is shared by all who ask."""
+    assert app.installation(1) is app.installation(1)
+    assert app.installation(1) is not app.installation(2)
+
+
+@pytest.mark.parametrize("data", [{}, [], {"id": "x"}, {"id": 1, "account": None}, {"message": "hello"}])
+async def test_json_of_another_shape_is_transient(app: GitHubApp, server: FaultServer, data: Any) -> None:
+    """A proxy's JSON with status 200 is no answer of GitHub's."""
+    server.on("GET", f"/app/installations/{INSTALLATION}", Reply(200, data))
+    with pytest.raises(Transient):
+        await app.installation_record(INSTALLATION)
+
+
+# ------------------------------------------------------------------------------------------------------------ tokens
+
+
+async def test_a_token_serves_until_five_minutes_before_its_end(
+    client: InstallationClient, server: FaultServer, clock: FakeClock
+) -> None:
+    """One token for 55 minutes, then another."""
+    server.on("GET", BRANCH, HEAD)
+    server.on("POST", TOKENS, token_reply(clock, "ghs_first"), lambda _: token_reply(clock, "ghs_second"))
+    assert await head(client) == "a" * 40
+    clock.time += 3299
+    await head(client)
+    assert len(server.calls("POST", TOKENS)) == 1
+    clock.time += 2
+    await head(client)
+    assert len(server.calls("POST", TOKENS)) == 2
+    assert [bearer(seen) for seen in server.calls("GET", BRANCH)] == ["ghs_first", "ghs_first", "ghs_second"]
+
+
+@pytest.mark.parametrize("skew", [-290, 290, 3000])
+async def test_a_tokens_end_is_reckoned_by_githubs_clock(
+    client: InstallationClient, server: FaultServer, clock: FakeClock, skew: float
+) -> None:
+    """With our clock wrong by minutes a token is still used for 55 minutes."""
+    theirs = FakeClock(clock.now() + skew)
+    server.on("POST", TOKENS, token_reply(theirs))
+    server.on("GET", BRANCH, HEAD)
+    await head(client)
+    clock.time += 3290
+    await head(client)
+    assert len(server.calls("POST", TOKENS)) == 1
+    clock.time += 15
+    await head(client)
+    assert len(server.calls("POST", TOKENS)) == 2
+
+
+@pytest.mark.parametrize("length", [40, 520, 600])
+async def test_tokens_of_any_length(
+    client: InstallationClient, server: FaultServer, clock: FakeClock, length: int
+) -> None:
+    """The old form and the staged long one are passed on as they are."""
+    token = "ghs_" + "A1-_." * length
+    server.on("POST", TOKENS, token_reply(clock, token[:length]))
+    server.on("GET", BRANCH, HEAD)
+    await head(client)
+    assert bearer(server.seen[-1]) == token[:length]
+
+
+async def test_many_at_once_make_one_token_even_if_the_first_is_cancelled(
+    client: InstallationClient, server: FaultServer, clock: FakeClock
+) -> None:
+    """Single flight: one token request for 20 readers, and the cancelled starter does not take it away."""
+    gate = asyncio.Event()
+
+    async def slow(_: Seen) -> Reply:
+        await gate.wait()
+        return token_reply(clock)
+
+    server.on("POST", TOKENS, slow)
+    server.on("GET", BRANCH, HEAD)
+    readers = [asyncio.create_task(head(client)) for _ in range(20)]
+    while not server.calls("POST", TOKENS):
+        await asyncio.sleep(0.005)
+    readers[0].cancel()
+    gate.set()
+    assert await asyncio.gather(*readers[1:]) == ["a" * 40] * 19
+    assert len(server.calls("POST", TOKENS)) == 1
+
+
+@pytest.mark.parametrize("refusal", [BAD, NO_PERMISSION])
+async def test_a_fresh_token_that_is_not_known_yet_is_retried(
+    client: InstallationClient, server: FaultServer, clock: FakeClock, refusal: Reply
+) -> None:
+    """401 and 403 in the first seconds: tried again with the same token after 1, 2 and 3 s."""
+    server.on("GET", BRANCH, refusal, refusal, refusal, HEAD)
+    assert await head(client) == "a" * 40
+    assert clock.slept == [1, 2, 3]
+    assert len(server.calls("POST", TOKENS)) == 1
+
+
+@pytest.mark.parametrize(("refusal", "kind"), [(BAD, Unauthorized), (NO_PERMISSION, MissingPermission)])
+async def test_a_fresh_token_that_stays_refused_is_given_up_after_ten_seconds(
+    client: InstallationClient, server: FaultServer, clock: FakeClock, refusal: Reply, kind: type[GitHubError]
+) -> None:
+    """Ten seconds in all, then the refusal itself; no second token."""
+    server.on("GET", BRANCH, refusal)
+    with pytest.raises(kind):
+        await head(client)
+    assert sum(clock.slept) == 10
+    assert len(server.calls("POST", TOKENS)) == 1
+
+
+async def test_a_revoked_token_is_replaced_once(
+    client: InstallationClient, server: FaultServer, clock: FakeClock
+) -> None:
+    """401 in mid-life: one new token, and the request again."""
+    server.on("POST", TOKENS, token_reply(clock, "ghs_first"), token_reply(clock, "ghs_second"))
+    server.on("GET", BRANCH, HEAD, BAD, HEAD)
+    await head(client)
+    clock.time += 600
+    assert await head(client) == "a" * 40
+    assert [bearer(seen) for seen in server.calls("GET", BRANCH)] == ["ghs_first", "ghs_first", "ghs_second"]
+    assert clock.slept == []
+
+
+async def test_many_401s_at_once_make_one_new_token(
+    client: InstallationClient, server: FaultServer, clock: FakeClock
+) -> None:
+    """All that hold the revoked token share its replacement."""
+    replies = {"ghs_first": BAD, "ghs_second": HEAD}
+    server.on("POST", TOKENS, token_reply(clock, "ghs_first"), token_reply(clock, "ghs_second"))
+    server.on("GET", BRANCH, HEAD)
+    await head(client)
+    clock.time += 600
+    server.on("GET", BRANCH, lambda seen: replies[bearer(seen)])
+    assert await asyncio.gather(*(head(client) for _ in range(10))) == ["a" * 40] * 10
+    assert len(server.calls("POST", TOKENS)) == 2
+
+
+async def test_a_late_401_does_not_drop_the_new_token(
+    client: InstallationClient, server: FaultServer, clock: FakeClock
+) -> None:
+    """A slow request that went out with the old token is refused after the new one was made: it uses that."""
+    gate = asyncio.Event()
+    slow = f"{REPO}/git/ref/heads/slow"
+
+    async def refused_late(seen: Seen) -> Reply:
+        if bearer(seen) == "ghs_first":
+            await gate.wait()
+            return BAD
+        return Reply(200, {"ref": "refs/heads/slow", "object": {"sha": "b" * 40}})
+
+    replies = {"ghs_first": BAD, "ghs_second": HEAD}
+    server.on("POST", TOKENS, token_reply(clock, "ghs_first"), token_reply(clock, "ghs_second"))
+    server.on("GET", BRANCH, HEAD)
+    await head(client)
+    clock.time += 600
+    server.on("GET", BRANCH, lambda seen: replies[bearer(seen)])
+    server.on("GET", slow, refused_late)
+    late = asyncio.create_task(client.branch_head("octo-course/lab", "slow"))
+    while not server.calls("GET", slow):
+        await asyncio.sleep(0.005)
+    await head(client)
+    gate.set()
+    assert await late == "b" * 40
+    assert len(server.calls("POST", TOKENS)) == 2
+
+
+async def test_a_permission_that_lacks_later_is_told_at_once(
+    client: InstallationClient, server: FaultServer, clock: FakeClock
+) -> None:
+    """403 in mid-life: no waiting and no new token, which would have the same permissions."""
+    server.on("GET", BRANCH, HEAD, NO_PERMISSION)
+    await head(client)
+    clock.time += 600
+    with pytest.raises(MissingPermission):
+        await head(client)
+    assert clock.slept == []
+    assert len(server.calls("POST", TOKENS)) == 1
+
+
+async def test_a_write_refused_with_401_is_repeated_safely(
+    client: InstallationClient, server: FaultServer, clock: FakeClock
+) -> None:
+    """401 means that nothing was written: the write is sent again with the new token."""
+    server.on("GET", BRANCH, HEAD)
+    server.on("POST", f"{REPO}/check-runs", BAD, Reply(201, {"id": 12}))
+    await head(client)
+    clock.time += 600
+    assert await client.create_check_run("octo-course/lab", REPORT) == 12
+
+
+async def test_a_forgotten_token_is_made_anew(
+    client: InstallationClient, server: FaultServer, clock: FakeClock
+) -> None:
+    """After a change of permissions the caller forgets the token, which still has the old ones."""
+    server.on("GET", BRANCH, HEAD)
+    await head(client)
+    client.forget_token()
+    await head(client)
+    assert len(server.calls("POST", TOKENS)) == 2
+
+
+async def test_a_lost_token_answer_is_transient(client: InstallationClient, server: FaultServer) -> None:
+    """Making a token twice is harmless, although it is a POST."""
+    server.on("POST", TOKENS, Raw(), Reply(502, body=b"<html>"), Reply(201, {"token": "", "expires_at": "x"}))
+    for _ in range(3):
+        with pytest.raises(Transient):
+            await head(client)
+
+
+async def test_a_suspended_installation_is_recognised_and_its_token_dropped(
+    client: InstallationClient, server: FaultServer, clock: FakeClock
+) -> None:
+    """While making a token and in mid-life; after `unsuspend` a new token is made."""
+    server.on("POST", TOKENS, SUSPENDED, token_reply(clock))
+    server.on("GET", BRANCH, HEAD, SUSPENDED, HEAD)
+    with pytest.raises(InstallationSuspended) as caught:
+        await head(client)
+    assert caught.value.installation_id == INSTALLATION
+    await head(client)
+    clock.time += 600
+    with pytest.raises(InstallationSuspended):
+        await head(client)
+    assert await head(client) == "a" * 40
+    assert len(server.calls("POST", TOKENS)) == 3
+    assert clock.slept == []
+
+
+async def test_a_deleted_installation_is_recognised(
+    client: InstallationClient, server: FaultServer, clock: FakeClock
+) -> None:
+    """Its token is refused in mid-life, and the request for another answers 404."""
+    server.on("POST", TOKENS, token_reply(clock), Reply(404, {"message": "Not Found"}))
+    server.on("GET", BRANCH, HEAD, BAD)
+    await head(client)
+    clock.time += 600
+    with pytest.raises(InstallationGone) as gone:
+        await head(client)
+    assert gone.value.installation_id == INSTALLATION
+
+
+async def test_no_token_or_key_is_shown(
+    app: GitHubApp, client: InstallationClient, server: FaultServer, clock: FakeClock, private_key: str
+) -> None:
+    """An answer that holds a token and is otherwise wrong: no text, cause, repr or local variable shows it."""
+    token = "ghs_" + "Zq9" * 60
+    server.on("POST", TOKENS, Reply(201, {"token": token, "expires_at": "never"}))
+    with pytest.raises(Transient) as caught:
+        await head(client)
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    ours = [frame for frame in shown.stack if "/github/" in frame.filename and "/tests/" not in frame.filename]
+    text = str([frame.locals for frame in ours]) + repr(caught.value) + repr((app, vars(app), client, vars(client)))
+    assert ours
+    assert token[:30] not in text
+    assert "PRIVATE KEY" not in text
+    assert caught.value.__context__ is None
+    server.on("POST", TOKENS, token_reply(clock, token))
+    server.on("GET", BRANCH, HEAD)
+    await head(client)
+    assert token[:30] not in repr((vars(client), vars(client._tokens)))
