@@ -1,0 +1,260 @@
+"""From a delivery to its session: gather what is asked for, decide (rules.binding), write, until it is final."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import structlog
+
+from bot.services import Services
+from github.errors import InstallationGone, NotFound
+from rules.binding import (
+    Attach,
+    BindingInput,
+    Bound,
+    Candidate,
+    Create,
+    Decision,
+    Ignored,
+    NeedLineage,
+    Preview,
+    Rejected,
+    Resume,
+    bind,
+)
+from rules.model import (
+    BindingCode,
+    InstallationState,
+    LabRecord,
+    Lineage,
+    MappingSource,
+    Push,
+    RepoMapping,
+    SessionStatus,
+)
+from storage import accounts, labs, sessions
+from storage.accounts import Coverage
+from storage.audit import AuditEvent
+from storage.errors import MappingConflict, SessionConflict, StaleSession
+from storage.mappings import Mappings
+from storage.progress import JudgingState, judging_state
+
+log = structlog.get_logger(__name__)
+
+# Each writer that is faster than us costs one round.
+ROUNDS = 8
+
+
+class BindingRaceError(Exception):
+    """Other writers kept changing the binding while we decided. Our fault; the delivery is retried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The final decision. `state` and `lab` are there for Bound and Preview. `parent_id`: for the audit."""
+
+    decision: Bound | Preview | Ignored | Rejected
+    state: JudgingState | None = None
+    lab: LabRecord | None = None
+    parent_id: int | None = None
+
+
+async def find_binding(services: Services, push: Push, *, source: MappingSource = "event") -> Found:
+    """Which session a push belongs to; creates and binds one when the rules say so.
+
+    Raises GitHubError when the API does not answer, BindingRaceError after ROUNDS lost races.
+    """
+    coverage = await _coverage(services, push)
+    for _ in range(ROUNDS):
+        given, state = await _known(services, push, coverage)
+        decision = bind(given)
+        if isinstance(decision, NeedLineage):
+            given = await _with_lineage(services, push, given)
+            decision = bind(given)
+        match decision:
+            case NeedLineage():
+                return Found(Ignored(BindingCode.NOT_A_LAB))  # the repository itself is gone
+            case Ignored() | Rejected():
+                return Found(decision, parent_id=given.lineage.parent_id if given.lineage else None)
+            case Bound() | Preview() if decision.new_installation_id is None:
+                assert state is not None  # noqa: S101 (bind names a session that was gathered)
+                return Found(decision, state, await labs.get(services.pool, state.session.lab_id))
+        await _write(services, push, given, decision, source)
+        services.mappings.drop(push.repo.repo_id)
+    raise BindingRaceError(f"the binding of repository {push.repo.repo_id} changed each time while it was decided")
+
+
+async def _coverage(services: Services, push: Push) -> Coverage:
+    """The installation and whether it covers the repository; asked from the API when we do not know that it does."""
+    if push.installation_id is None:
+        return Coverage(None, selected=False)
+    known = await accounts.coverage(services.pool, push.installation_id, push.repo.repo_id)
+    if known.selected or (known.installation and known.installation.state is InstallationState.DELETED):
+        return known
+    try:
+        await refresh_installation(services, push.installation_id)
+    except InstallationGone:
+        return known
+    return await accounts.coverage(services.pool, push.installation_id, push.repo.repo_id)
+
+
+async def refresh_installation(services: Services, installation_id: int) -> accounts.RepositoryChanges:
+    """Make the stored installation and the set of its repositories equal to what the API says.
+
+    Raises InstallationGone when it was deleted (which is then stored, if it was known).
+    """
+    client = services.app.installation(installation_id)
+    client.forget_token()
+    try:
+        installation = await services.app.installation_record(installation_id)
+    except InstallationGone:
+        await accounts.set_installation_state(services.pool, installation_id, InstallationState.DELETED)
+        raise
+    await accounts.upsert_installation(services.pool, installation)
+    if installation.state is not InstallationState.ACTIVE:
+        return accounts.RepositoryChanges(frozenset(), frozenset())
+    covered = {repo.repo_id: repo.full_name for repo in await client.repositories()}
+    return await accounts.set_repositories(services.pool, installation_id, covered)
+
+
+async def _known(services: Services, push: Push, coverage: Coverage) -> tuple[BindingInput, JudgingState | None]:
+    """What the database knows: the primary key, and the session behind it as of now."""
+    given = BindingInput(
+        installation=coverage.installation,
+        repo_selected=coverage.selected,
+        repo=push.repo,
+        ref=push.ref,
+        deleted=push.deleted,
+    )
+    for _ in range(2):  # a cached mapping is a hint: when the database has another one, it is asked again
+        mapping = await services.mappings.find(push.repo.repo_id)
+        if mapping is None:
+            return given, None
+        state = await judging_state(services.pool, mapping.session_id, heads=[push.after])
+        if state is not None and state.mapping is not None and state.mapping.mapping_id == mapping.mapping_id:
+            branch = state.version.lab.branch
+            return replace(given, mapping=state.mapping, session=state.session, lab_branch=branch), state
+        services.mappings.drop(push.repo.repo_id)
+    return given, None
+
+
+async def _with_lineage(services: Services, push: Push, given: BindingInput) -> BindingInput:
+    """The secondary key: where the repository comes from (only the single-repository GET tells), and candidates."""
+    assert push.installation_id is not None  # noqa: S101 (bind asks for lineage only under a known installation)
+    try:
+        repo, lineage = await services.app.installation(push.installation_id).repository(push.repo.full_name)
+    except NotFound:
+        return given
+    if repo.repo_id != push.repo.repo_id:  # the name belongs to another repository by now
+        return given
+    line = [ident for ident in (lineage.parent_id, lineage.template_id, lineage.source_id) if ident is not None]
+    lab = await labs.by_base_repos(services.pool, line)
+    given = replace(given, repo=repo, lineage=lineage, lab=lab)
+    return given if lab is None else await _with_candidates(services, given, lab, lineage)
+
+
+async def _with_candidates(services: Services, given: BindingInput, lab: LabRecord, lineage: Lineage) -> BindingInput:
+    repo = given.repo
+    found = await sessions.candidates(services.pool, lab.lab_id, repo.owner.account_id, repo.repo_id)
+    parent = await services.mappings.find(lineage.parent_id) if lineage.parent_id is not None else None
+    return replace(
+        given,
+        has_version=await labs.latest_version(services.pool, lab.lab_id) is not None,
+        candidates=tuple([await _candidate(services, candidate) for candidate in found.sessions]),
+        invited=found.invited_repo or found.invited_account,
+        parent_is_bound=parent is not None,
+    )
+
+
+async def _candidate(services: Services, candidate: sessions.Candidate) -> Candidate:
+    """A candidate whose mapped repository is gone is freed: its work there cannot be compared with any more."""
+    mapping = candidate.mapping
+    if mapping is not None and not await _is_alive(services, mapping):
+        event = AuditEvent("unbound", code="REPOSITORY_GONE")
+        await Mappings(services.pool).revoke(mapping, "the repository is gone", event, forget_accepted=True)
+        services.mappings.drop(mapping.repo_id)
+        mapping = None
+    session = candidate.session
+    if candidate.mapping is not mapping:
+        session = await sessions.get(services.pool, session.session_id) or session
+    return Candidate(session, mapping, candidate.invited_repo, candidate.invited_account)
+
+
+async def _is_alive(services: Services, mapping: RepoMapping) -> bool:
+    """Whether the mapped repository still answers under its id. Uninstalled is not gone: on doubt it is alive."""
+    try:
+        repo, _ = await services.app.installation(mapping.installation_id).repository(mapping.repo_full_name)
+    except NotFound:
+        return False
+    except InstallationGone:
+        return True
+    return repo.repo_id == mapping.repo_id
+
+
+async def _write(
+    services: Services, push: Push, given: BindingInput, decision: Decision, source: MappingSource
+) -> None:
+    """Do what the decision asks for, in one transaction each; a lost race only costs another round."""
+    assert push.installation_id is not None  # noqa: S101 (nothing is decided to be written without an installation)
+    try:
+        match decision:
+            case Create(lab, learner_account_id):
+                await _create(services, push, given, lab, learner_account_id)
+            case Attach(session):
+                event = _event("bound", push, given, decision.notes)
+                await sessions.attach(
+                    services.pool,
+                    session,
+                    repo=given.repo,
+                    installation_id=push.installation_id,
+                    source=source,
+                    event=event,
+                )
+            case Bound() | Preview() | Resume() if decision.new_installation_id is not None:
+                event = _event("reinstalled", push, given, decision.notes)
+                await Mappings(services.pool).take_installation(decision.mapping, decision.new_installation_id, event)
+            case Resume(session):
+                await sessions.change_status(
+                    services.pool,
+                    session.session_id,
+                    session.epoch,
+                    SessionStatus.IN_PROGRESS,
+                    reason="the installation is back",
+                )
+    except (MappingConflict, SessionConflict, StaleSession) as error:
+        log.info("binding_race_lost", repo=push.repo.repo_id, error=str(error))
+
+
+async def _create(services: Services, push: Push, given: BindingInput, lab: LabRecord, learner_account_id: int) -> None:
+    version = await labs.latest_version(services.pool, lab.lab_id)
+    if version is None or push.installation_id is None:
+        return
+    owner = given.repo.owner
+    learner = (
+        owner if owner.account_id == learner_account_id else await accounts.account(services.pool, learner_account_id)
+    )
+    if learner is None:
+        raise LookupError(f"account {learner_account_id} was invited and is not known")
+    await sessions.create_and_bind(
+        services.pool,
+        version=version,
+        learner=learner,
+        repo=given.repo,
+        installation_id=push.installation_id,
+        source="enrolment",
+        event=_event("bound", push, given, ()),
+        expires_at=lab.deadline,
+    )
+
+
+def _event(kind: str, push: Push, given: BindingInput, notes: tuple[str, ...]) -> AuditEvent:
+    """The audit event of a binding; storage completes it by the ids of what was written."""
+    return AuditEvent(
+        kind,
+        code=notes[0] if notes else None,
+        parent_id=given.lineage.parent_id if given.lineage else None,
+        ref=push.ref,
+        head_sha=push.after,
+        sender_id=push.sender_id,
+        delivery_id=push.delivery_id,
+    )

@@ -1,0 +1,175 @@
+"""Pydantic models of only the fields that we read of GitHub's deliveries, and their way into rules values.
+
+GitHub adds fields, and its own examples do not all fit its own schemas: unknown fields are ignored, and nothing is
+demanded that no decision needs (GitHub webhook docs, "Webhook events and payloads").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rules.model import Account, AccountKind, Push, Repo
+
+Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Payload = TypeVar("Payload", bound=BaseModel)
+Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+
+class UnreadablePayloadError(Exception):
+    """The signed body is not what its event header says. GitHub's fault or a replay under another event's name."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class OwnerPayload(_Model):
+    """Account of a repository or an installation."""
+
+    id: Id
+    login: str
+    type: str = "User"
+
+    def value(self) -> Account:
+        """The account; a kind that we do not know counts as an organisation, which is never its own learner."""
+        kind = AccountKind(self.type) if self.type in set(AccountKind) else AccountKind.ORGANIZATION
+        return Account(account_id=self.id, login=self.login, kind=kind)
+
+
+class RepositoryPayload(_Model):
+    """The `repository` object."""
+
+    id: Id
+    full_name: Annotated[str, Field(pattern=r"^[^/\s]+/[^/\s]+$")]
+    private: bool = False
+    default_branch: str = "main"
+    owner: OwnerPayload
+
+    def value(self) -> Repo:
+        """The repository as a rules value."""
+        return Repo(
+            repo_id=self.id,
+            full_name=self.full_name,
+            owner=self.owner.value(),
+            private=self.private,
+            default_branch=self.default_branch,
+        )
+
+
+class IdPayload(_Model):
+    """Any object of which only the id matters."""
+
+    id: Id
+
+
+class CommitPayload(_Model):
+    """A commit of a push; only its sha is read."""
+
+    id: Sha
+
+
+class PushPayload(_Model):
+    """The `push` event. `commits` only tells whether the push is a single commit (a hint that saves one call)."""
+
+    ref: Annotated[str, Field(pattern=r"^refs/")]
+    before: Sha
+    after: Sha
+    created: bool = False
+    deleted: bool = False
+    forced: bool = False
+    repository: RepositoryPayload
+    installation: IdPayload | None = None
+    sender: IdPayload | None = None
+    commits: list[CommitPayload] = []
+
+    def value(self, delivery_id: UUID | None) -> Push:
+        """The push as a rules value."""
+        return Push(
+            delivery_id=delivery_id,
+            installation_id=self.installation.id if self.installation else None,
+            repo=self.repository.value(),
+            ref=self.ref,
+            before=self.before,
+            after=self.after,
+            created=self.created,
+            deleted=self.deleted,
+            forced=self.forced,
+            sender_id=self.sender.id if self.sender else None,
+            single_commit=len(self.commits) == 1 and self.commits[0].id == self.after,
+        )
+
+
+class InstallationObject(_Model):
+    """The `installation` object of a lifecycle event."""
+
+    id: Id
+    account: OwnerPayload
+
+
+class InstallationPayload(_Model):
+    """`installation` and `installation_repositories`: wake-ups only, the API is asked for the state."""
+
+    action: str
+    installation: InstallationObject
+
+
+class RepositoryEventPayload(_Model):
+    """The `repository` event: a wake-up only."""
+
+    action: str
+    repository: RepositoryPayload
+    installation: IdPayload | None = None
+
+
+class BindPayload(_Model):
+    """Our own inbox entry: a repository that an installation covers shall be bound and its head judged."""
+
+    installation_id: Id
+    full_name: Annotated[str, Field(pattern=r"^[^/\s]+/[^/\s]+$")]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What the receiver reads of any body, to choose its lane. Every part may be missing."""
+
+    action: str | None
+    installation_id: int | None
+    repo_id: int | None
+
+
+def _id_of(value: Any) -> int | None:
+    ident = value.get("id") if isinstance(value, dict) else None
+    return ident if isinstance(ident, int) and not isinstance(ident, bool) and 0 < ident < 2**63 else None
+
+
+def envelope(body: bytes) -> Envelope:
+    """Read action, installation and repository id of a body.
+
+    Raises UnreadablePayloadError when it is no JSON object.
+    """
+    try:
+        data = orjson.loads(body)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise UnreadablePayloadError(f"the body is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise UnreadablePayloadError(f"the body is a JSON {type(data).__name__}, not an object")
+    action = data.get("action")
+    return Envelope(
+        action=action[:64] if isinstance(action, str) else None,
+        installation_id=_id_of(data.get("installation")),
+        repo_id=_id_of(data.get("repository")),
+    )
+
+
+def read(model: type[Payload], body: bytes) -> Payload:
+    """Parse a stored body as `model`; UnreadablePayloadError names the fields that do not fit, never their values."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        fields = ", ".join(sorted({".".join(map(str, item["loc"])) or "(body)" for item in error.errors()})[:5])
+        raise UnreadablePayloadError(f"the body does not fit its event: {fields}") from error

@@ -1,0 +1,131 @@
+"""From a verdict or a refusal to the report that the outbox shall hold: fills in what rules.report words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bot.lookup import Found
+from bot.services import Judging, Services
+from rules.binding import Ignored, Rejected, blocks_report
+from rules.model import ZERO_SHA, BindingCode, CannotVerify, LabRecord, Push, Report, Session, Verdict
+from rules.report import NoticeContext, ReportContext, render, render_closed, render_preview, render_rejection
+from storage import outbox, progress
+from storage.audit import AuditEvent
+from storage.outbox import WantedReport
+from storage.progress import JudgingState, SaveRejection
+
+if TYPE_CHECKING:
+    from bot.pipeline import Arrival
+
+# Codes under which the head is another person's business, or nobody's: the page of the session is not linked.
+_NOT_THEIRS = frozenset({BindingCode.OWNER_CHANGED, BindingCode.LEARNER_MISMATCH, BindingCode.MAPPING_CONFLICT})
+
+
+async def wanted(
+    services: Services,
+    state: JudgingState,
+    lab: LabRecord,
+    push: Push,
+    verdict: Verdict | CannotVerify,
+    *,
+    preview: bool,
+) -> WantedReport:
+    """The report on a judged head of the pushed repository, which is bound."""
+    assert state.mapping and push.branch  # noqa: S101, PT018 (what is judged is a bound repository's branch)
+    judging = services.judging
+    blocked = state.blocked_heads | {verdict.head_sha} if _is_blocked(verdict) else frozenset()
+    clears_failure = False
+    if judging.report_status == "failures":  # a head that turned green must not keep its red status
+        clears_failure = await outbox.carries_failure(services.pool, push.repo.repo_id, verdict.head_sha)
+    context = ReportContext(
+        lab=state.version.lab,
+        check_name=judging.check_name,
+        session_id=state.session.session_id,
+        lab_version_id=state.version.lab_version_id,
+        session_url=judging.session_url(state.session.session_id),
+        repo_full_name=push.repo.full_name,
+        branch=push.branch,
+        template_sha=state.version.commit_sha,
+        template_url=f"{judging.web_url}/{lab.base_repo_full_name}.git",
+        report_status=judging.report_status,
+        hints_due=len(blocked),
+        deadline=state.session.expires_at,
+        clears_failure=clears_failure,
+    )
+    report = (render_preview if preview else render)(verdict, context)
+    return _wanted(push, state.mapping.installation_id, state.session, report, weak=preview)
+
+
+def _is_blocked(verdict: Verdict | CannotVerify) -> bool:
+    return isinstance(verdict, Verdict) and verdict.blocked
+
+
+def _wanted(
+    push: Push, installation_id: int, session: Session | None, report: Report, *, weak: bool = False
+) -> WantedReport:
+    return WantedReport(
+        repo_id=push.repo.repo_id,
+        installation_id=installation_id,
+        repo_full_name=push.repo.full_name,
+        session_id=session.session_id if session is not None else None,
+        report=report,
+        weak=weak,
+    )
+
+
+async def save_refusal(services: Services, arrival: Arrival, found: Found) -> str:
+    """Save that the arrival is not judged: audit, what the repository is shown (if anything), deliveries finished.
+
+    Returns the code. Raises LeaseLost.
+    """
+    decision, push = found.decision, arrival.pushes[-1]
+    assert isinstance(decision, Ignored | Rejected)  # noqa: S101 (the others are judged)
+    session = decision.session
+    rejected = isinstance(decision, Rejected)
+    event = AuditEvent(
+        "rejected" if rejected else "ignored",
+        code=decision.code.value,
+        installation_id=push.installation_id,
+        repo_id=push.repo.repo_id,
+        repo_full_name=push.repo.full_name,
+        owner_id=push.repo.owner.account_id,
+        expected_owner_id=decision.expected_owner_id if isinstance(decision, Rejected) else None,
+        parent_id=found.parent_id,
+        session_id=session.session_id if session is not None else None,
+        ref=push.ref,
+        head_sha=push.after,
+        sender_id=push.sender_id,
+        delivery_id=push.delivery_id,
+        detail={"detail": decision.detail} if isinstance(decision, Rejected) and decision.detail else {},
+    )
+    ours = decision.code is not BindingCode.NOT_A_LAB
+    rejection = SaveRejection(
+        lane=arrival.lane,
+        event=event,
+        deliveries=arrival.inbox_ids,
+        report=_notice(services.judging, push, decision) if isinstance(decision, Rejected) else None,
+        keep_body=ours,
+    )
+    await progress.save_rejection(services.pool, rejection)
+    return decision.code.value
+
+
+def _notice(judging: Judging, push: Push, decision: Rejected) -> WantedReport | None:
+    """The notice on a head that is not judged; None where the repository is not to be told, or there is no head."""
+    kind = blocks_report(decision.code)
+    if kind == "none" or push.installation_id is None or push.deleted or push.after == ZERO_SHA:
+        return None
+    session = decision.session if decision.code not in _NOT_THEIRS else None
+    context = NoticeContext(
+        check_name=judging.check_name,
+        head_sha=push.after,
+        repo_full_name=push.repo.full_name,
+        session_id=session.session_id if session is not None else None,
+        session_url=judging.session_url(session.session_id) if session is not None else None,
+        report_status=judging.report_status,
+        deadline=session.expires_at if session is not None else None,
+    )
+    if kind == "neutral" and session is not None:
+        report = render_closed(session.status, session.deferred_by, context)
+        return _wanted(push, push.installation_id, session, report, weak=True)
+    return _wanted(push, push.installation_id, session, render_rejection(decision.code, context))

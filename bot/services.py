@@ -1,0 +1,57 @@
+"""What the stages of the pipeline are given: connections and settings, made once in app.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+from uuid import UUID
+
+from github.client import GitHubApp
+from github.trees import Trees
+from rules.model import RepoMapping
+from storage.database import Pool
+
+
+class MappingLookup(Protocol):
+    """Find the active mapping of a repository: a hint from the cache, saving checks it again."""
+
+    async def find(self, repo_id: int) -> RepoMapping | None:
+        """The active mapping of the repository with this numeric id, or None."""
+        ...
+
+    async def rename(self, repo_id: int, full_name: str) -> bool:
+        """The repository has this name now; whether that was news."""
+        ...
+
+    def drop(self, repo_id: int) -> None:
+        """Forget what is known of the repository: the next look asks the database."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """Settings that judging and reporting need.
+
+    `public_url`: base of the links to session pages; `web_url`: GitHub's own pages; both without a trailing slash.
+    """
+
+    check_name: str
+    public_url: str
+    web_url: str
+    report_status: Literal["always", "failures", "never"]
+    stuck_after: int
+
+    def session_url(self, session_id: UUID) -> str:
+        """Address of a session's page."""
+        return f"{self.public_url}/sessions/{session_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The outside world, as the bot sees it."""
+
+    pool: Pool
+    app: GitHubApp
+    trees: Trees
+    mappings: MappingLookup
+    judging: Judging

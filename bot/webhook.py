@@ -1,0 +1,147 @@
+"""POST /webhook: size, signature, record, 202. It never judges.
+
+The answer is given only after the delivery is committed, so that whatever GitHub believes delivered is stored. GitHub
+waits at most 10 s for it and never retries by itself (GitHub webhook docs, "Best practices", "Handling failed webhook
+deliveries").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
+
+import structlog
+from aiohttp import web
+from prometheus_client import Counter
+
+from bot.payloads import Envelope, UnreadablePayloadError, envelope
+from storage.database import is_down
+from storage.inbox import NewDelivery
+
+# GitHub sends at most 25 MB (GitHub webhook docs, "Payload cap"); one MiB more leaves room for what "MB" means.
+MAX_BODY = 26 * 1024 * 1024
+
+# Only the bytes of the body are signed, so the header must have exactly GitHub's form before it is compared.
+SIGNATURE = re.compile(rb"sha256=[0-9a-f]{64}")
+
+# Events that somebody here acts upon; all others, also those of later GitHub versions, are acknowledged and dropped.
+REPOSITORY_EVENTS = frozenset({"push", "repository"})
+INSTALLATION_EVENTS = frozenset({"installation", "installation_repositories"})
+EVENTS = REPOSITORY_EVENTS | INSTALLATION_EVENTS
+
+# Where a signed body goes that is no JSON object: kept as a dead letter, for a person to look at.
+QUARANTINE_LANE = "quarantine"
+
+RECEIVED = Counter("stepgate_deliveries_total", "Deliveries received", ["event", "result"])
+
+log = structlog.get_logger(__name__)
+
+Record = Callable[[NewDelivery], Awaitable[bool]]
+
+
+def valid_signature(body: bytes, header: bytes, secrets: Sequence[bytes]) -> bool:
+    """Whether `header` (X-Hub-Signature-256) is the HMAC SHA-256 of `body` under one of `secrets`.
+
+    Works on bytes: comparing text raises on non-ASCII. SHA-1 and upper-case forms are refused.
+    """
+    if not SIGNATURE.fullmatch(header):
+        return False
+    given = header.removeprefix(b"sha256=")
+    matches = [
+        hmac.compare_digest(hmac.new(secret, body, hashlib.sha256).hexdigest().encode(), given) for secret in secrets
+    ]
+    return any(matches)
+
+
+def lane_of(event: str, parts: Envelope) -> str:
+    """The lane in which a delivery is processed: one repository, one installation, or the quarantine."""
+    if event in INSTALLATION_EVENTS and parts.installation_id is not None:
+        return f"installation:{parts.installation_id}"
+    if event in REPOSITORY_EVENTS and parts.repo_id is not None:
+        return f"repo:{parts.repo_id}"
+    return QUARANTINE_LANE
+
+
+def _header(request: web.Request, name: str) -> str:
+    """The one value of a header; empty when it is missing or given more than once."""
+    values = request.headers.getall(name, [])
+    return values[0] if len(values) == 1 else ""
+
+
+def _new_delivery(event: str, guid: UUID, body: bytes) -> NewDelivery:
+    try:
+        parts = envelope(body)
+    except UnreadablePayloadError:
+        parts = Envelope(action=None, installation_id=None, repo_id=None)
+    return NewDelivery(
+        guid=guid,
+        event=event,
+        action=parts.action,
+        installation_id=parts.installation_id,
+        repo_id=parts.repo_id,
+        lane_id=lane_of(event, parts),
+        payload=body,
+    )
+
+
+class Webhook:
+    """The receiver: holds the secrets (current first, then the one being retired) and the inbox's recorder."""
+
+    def __init__(self, *, record: Record, secrets: Sequence[str]) -> None:
+        if not secrets or not all(secrets):
+            raise ValueError("a webhook secret is required")
+        self._record = record
+        self._secrets = tuple(secret.encode() for secret in secrets)
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Answer one delivery: 202 stored or not needed, 400, 401, 413, 415, or 503 when it could not be stored."""
+        if (request.content_length or 0) > MAX_BODY:
+            return _answer(request, 413, "the body is larger than GitHub sends", close=True)
+        if "Content-Encoding" in request.headers:
+            return _answer(request, 415, "GitHub sends bodies uncompressed", close=True)
+        body = await request.read()  # beyond client_max_size aiohttp answers 413
+        header = _header(request, "X-Hub-Signature-256").encode("utf-8", "surrogateescape")
+        if not valid_signature(body, header, self._secrets):
+            RECEIVED.labels("unknown", "bad_signature").inc()
+            return _answer(request, 401, "the signature X-Hub-Signature-256 is missing or wrong")
+        return await self._accept(request, body)
+
+    async def _accept(self, request: web.Request, body: bytes) -> web.Response:
+        event = _header(request, "X-GitHub-Event")
+        try:
+            guid = UUID(_header(request, "X-GitHub-Delivery"))
+        except ValueError:
+            guid = None
+        if not event or guid is None:
+            return _answer(request, 400, "the headers X-GitHub-Event and X-GitHub-Delivery are needed, once each")
+        if request.content_type != "application/json":
+            return _answer(request, 415, "set the webhook's content type to application/json")
+        if event not in EVENTS:
+            RECEIVED.labels("other", "not_needed").inc()
+            return _answer(request, 202, "not needed")
+        try:
+            new = await self._record(_new_delivery(event, guid, body))
+        except Exception as error:
+            if not is_down(error):
+                raise
+            RECEIVED.labels(event, "database_down").inc()
+            log.warning("delivery_not_stored", delivery=str(guid), event_name=event, error=type(error).__name__)
+            return _answer(request, 503, "the delivery could not be stored; redeliver it later")
+        RECEIVED.labels(event, "stored" if new else "duplicate").inc()
+        log.info("delivery", delivery=str(guid), event_name=event, new=new)
+        return _answer(request, 202, "stored" if new else "already stored")
+
+
+def _answer(request: web.Request, status: int, text: str, *, close: bool = False) -> web.Response:
+    response = web.json_response({"message": text}, status=status)
+    if close:  # the body was not read: the connection cannot be used again
+        response.force_close()
+    return response
+
+
+def add_routes(app: web.Application, *, record: Record, secrets: Sequence[str]) -> None:
+    """Mount POST /webhook. `record` stores one delivery durably and tells whether it was new; `secrets`: one or two."""
+    app.router.add_post("/webhook", Webhook(record=record, secrets=secrets).receive)

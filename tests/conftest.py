@@ -1,0 +1,12 @@
+"""Fixtures of all tests: a real PostgreSQL for each, never the developer's own settings."""
+
+from __future__ import annotations
+
+import os
+
+pytest_plugins = ["tests.support.postgres"]
+
+# Tests say what they need: a developer's environment must not leak into them.
+for name in list(os.environ):
+    if name.startswith(("GITHUB_", "STEPGATE_", "PG")) or name in {"DATABASE_URL", "PORT", "PUBLIC_URL"}:
+        del os.environ[name]
