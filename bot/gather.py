@@ -65,7 +65,7 @@ async def gather(
             later_templates=tuple(commit.tree for commit in later),
             commits=tuple(commits),
         )
-        shas = needed_for(state.version.lab, state.progress.done, snapshot, state.facts)
+        shas = needed_for(state.version.lab, state.progress, snapshot, state.facts)
         return replace(snapshot, blobs=await services.trees.blobs(client, name, shas))
     except IncompleteTree as error:
         return CannotVerify(head.sha, error.reason, str(error))

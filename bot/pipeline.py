@@ -87,7 +87,7 @@ async def _judge(services: Services, arrival: Arrival, found: Found) -> str | No
     assert state and lab and state.mapping  # noqa: S101, PT018 (a bound session has all of them)
     preview = isinstance(found.decision, Preview)
     client = services.app.installation(state.mapping.installation_id)
-    last = newest(arrival.pushes, None if preview else state.session.head_sha)
+    last = newest(arrival.pushes, None if preview else state.branch_head_seen)
     head = await newest_head(client, last.push, certain=last.certain)
     if head is None:
         if arrival.attempts < BELIEVE_GONE_AFTER:

@@ -62,7 +62,7 @@ class Publisher:
     async def _send_check_run(self, client: InstallationClient, item: OutboxItem) -> None:
         run = item.check_run
         found = None
-        if item.attempts > 0:  # an earlier attempt may have posted it
+        if item.attempts > 1:  # an earlier attempt may have posted it
             found = await client.find_check_run(item.repo_full_name, run.head_sha, run.name, run.external_id)
         run_id = found if found is not None else await client.create_check_run(item.repo_full_name, run)
         await outbox.sent_check_run(self._services.pool, item, run_id)
@@ -79,14 +79,13 @@ class Publisher:
     async def _failed(self, item: OutboxItem, error: GitHubError) -> None:
         """Put the report off, or give it up when trying again changes nothing (it stays in sight as failed)."""
         log_ = log.bind(repo=item.repo_id, head=item.head_sha, attempt=item.attempts, error=f"{error!r}")
-        attempts = item.attempts + 1
         waiting = isinstance(error, RateLimited)  # in the queue: no failed attempt
-        if isinstance(error, Permanent | InstallationError) or (attempts >= ATTEMPTS and not waiting):
+        if isinstance(error, Permanent | InstallationError) or (item.attempts >= ATTEMPTS and not waiting):
             REPORTS.labels("report", "given_up").inc()
             log_.error("report_given_up")
             await outbox.give_up(self._services.pool, item, str(error))
             return
         REPORTS.labels("report", "retried").inc()
-        delay = timedelta(seconds=delay_before_retry(attempts, error.retry_after, random.random))
+        delay = timedelta(seconds=delay_before_retry(item.attempts, error.retry_after, random.random))
         log_.warning("report_put_off", seconds=delay.total_seconds())
         await outbox.retry_later(self._services.pool, item, str(error), delay, counts=not waiting)

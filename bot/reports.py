@@ -9,7 +9,7 @@ from bot.services import Judging, Services
 from rules.binding import Ignored, Rejected, blocks_report
 from rules.model import ZERO_SHA, BindingCode, CannotVerify, LabRecord, Push, Report, Session, Verdict
 from rules.report import NoticeContext, ReportContext, render, render_closed, render_preview, render_rejection
-from storage import outbox, progress
+from storage import inbox, outbox, progress
 from storage.audit import AuditEvent
 from storage.outbox import WantedReport
 from storage.progress import JudgingState, SaveRejection
@@ -81,6 +81,10 @@ async def save_refusal(services: Services, arrival: Arrival, found: Found) -> st
     decision, push = found.decision, arrival.pushes[-1]
     assert isinstance(decision, Ignored | Rejected)  # noqa: S101 (the others are judged)
     session = decision.session
+    if isinstance(decision, Ignored) and session is None:  # no business of ours: nothing of it is kept
+        ids = arrival.inbox_ids
+        await inbox.finish(services.pool, arrival.lane, ids, "done", decision.code.value, keep_body=False)
+        return decision.code.value
     rejected = isinstance(decision, Rejected)
     event = AuditEvent(
         "rejected" if rejected else "ignored",
@@ -98,13 +102,11 @@ async def save_refusal(services: Services, arrival: Arrival, found: Found) -> st
         delivery_id=push.delivery_id,
         detail={"detail": decision.detail} if isinstance(decision, Rejected) and decision.detail else {},
     )
-    ours = decision.code is not BindingCode.NOT_A_LAB
     rejection = SaveRejection(
         lane=arrival.lane,
         event=event,
         deliveries=arrival.inbox_ids,
         report=_notice(services.judging, push, decision) if isinstance(decision, Rejected) else None,
-        keep_body=ours,
     )
     await progress.save_rejection(services.pool, rejection)
     return decision.code.value

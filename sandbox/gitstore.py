@@ -69,13 +69,14 @@ async def run_git(
         *arguments,
         cwd=cwd,
         env=git_environment(environment),
-        stdin=asyncio.subprocess.PIPE,
+        # uvloop cannot write, not even nothing, to a program that has ended by then.
+        stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(GIT_TIMEOUT):
-            output, errors = await process.communicate(stdin)
+            output, errors = await process.communicate(stdin or None)
     except BaseException:
         await end_process(process)
         raise

@@ -1,0 +1,118 @@
+"""Mappings in memory. A hint only: whatever is saved is checked against the database again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cachetools import TLRUCache
+
+from rules.model import RepoMapping
+from storage.audit import AuditEvent
+from storage.mappings import MappingStore
+
+#: Found mappings live for the time given, plus or minus this part of it, so that they do not all expire at once.
+JITTER = 0.1
+
+
+@dataclass(slots=True)
+class CacheCounters:
+    """How the cache did so far."""
+
+    hits: int = 0
+    misses: int = 0
+    invalidations: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    mapping: RepoMapping | None
+
+
+class CachedMappings:
+    """The same protocol as the store, from memory when possible. For one event loop.
+
+    `ttl`, `miss_ttl`: seconds that found and absent mappings are believed; `timer`: a monotonic clock in seconds;
+    `chance`: a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        store: MappingStore,
+        *,
+        ttl: float = 300.0,
+        miss_ttl: float = 15.0,
+        size: int = 50_000,
+        timer: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+
+        def expiry(_repo_id: int, entry: _Entry, now: float) -> float:
+            return now + (miss_ttl if entry.mapping is None else ttl * (1 + JITTER * (2 * chance() - 1)))
+
+        self._entries: TLRUCache[int, _Entry] = TLRUCache(maxsize=size, ttu=expiry, timer=timer)
+        self._loading: dict[int, asyncio.Task[RepoMapping | None]] = {}
+        self.counters = CacheCounters()
+
+    async def find(self, repo_id: int) -> RepoMapping | None:
+        """The active mapping of the repository with this numeric id; concurrent misses share one query."""
+        entry = self._entries.get(repo_id)
+        if entry is not None:
+            self.counters.hits += 1
+            return entry.mapping
+        self.counters.misses += 1
+        task = self._loading.get(repo_id)
+        if task is None:
+            task = asyncio.create_task(self._load(repo_id))
+            self._loading[repo_id] = task
+        return await asyncio.shield(task)  # one caller that gives up does not stop the others
+
+    async def _load(self, repo_id: int) -> RepoMapping | None:
+        this = asyncio.current_task()
+        try:
+            mapping = await self._store.find(repo_id)
+            if self._loading.get(repo_id) is this:  # else it was dropped meanwhile: the answer may be old already
+                self._entries[repo_id] = _Entry(mapping)
+            return mapping
+        finally:
+            if self._loading.get(repo_id) is this:
+                del self._loading[repo_id]
+
+    async def take_installation(self, mapping: RepoMapping, installation_id: int, event: AuditEvent) -> bool:
+        """See Mappings.take_installation; the repository is forgotten here."""
+        try:
+            return await self._store.take_installation(mapping, installation_id, event)
+        finally:
+            self.drop(mapping.repo_id)
+
+    async def revoke(
+        self, mapping: RepoMapping, reason: str, event: AuditEvent, *, forget_accepted: bool = False
+    ) -> bool:
+        """See Mappings.revoke; the repository is forgotten here."""
+        try:
+            return await self._store.revoke(mapping, reason, event, forget_accepted=forget_accepted)
+        finally:
+            self.drop(mapping.repo_id)
+
+    async def rename(self, repo_id: int, full_name: str) -> bool:
+        """See Mappings.rename; the repository is forgotten here."""
+        try:
+            return await self._store.rename(repo_id, full_name)
+        finally:
+            self.drop(repo_id)
+
+    def drop(self, repo_id: int) -> None:
+        """Forget one repository, also an answer that is on its way."""
+        self.counters.invalidations += 1
+        self._entries.pop(repo_id, None)
+        self._loading.pop(repo_id, None)
+
+    def clear(self) -> None:
+        """Forget everything, also answers that are on their way."""
+        self.counters.invalidations += 1
+        self._entries.clear()
+        self._loading.clear()

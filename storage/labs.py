@@ -1,0 +1,176 @@
+"""Labs, their immutable versions, and the commits that their templates' branches had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from cachetools import LRUCache
+
+from rules.model import Enrolment, Lab, LabRecord, LabVersion
+from storage.database import Pool, storable
+from storage.errors import domain_errors
+from storage.forms import lab_from_json, lab_to_json
+
+#: Versions kept in memory for each database: they never change, and few are in use at a time.
+CACHED_VERSIONS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateCommit:
+    """A commit of a lab's template branch. `ordinal` rises along the branch."""
+
+    commit_sha: str
+    tree_sha: str
+    ordinal: int
+
+
+def lab_from_row(row: Any) -> LabRecord:
+    """From a row of table `lab`."""
+    return LabRecord(
+        lab_id=row["lab_id"],
+        slug=row["slug"],
+        title=row["title"],
+        base_repo_id=row["base_repo_id"],
+        base_repo_full_name=row["base_repo_full_name"],
+        base_installation_id=row["base_installation_id"],
+        enrolment=Enrolment(row["enrolment"]),
+        deadline=row["deadline"],
+    )
+
+
+def version_from_row(row: Any) -> LabVersion:
+    """From a row of table `lab_version`."""
+    return LabVersion(
+        lab_version_id=row["lab_version_id"],
+        lab_id=row["lab_id"],
+        number=row["number"],
+        commit_sha=row["commit_sha"],
+        tree_sha=row["tree_sha"],
+        lab=lab_from_json(row["definition"]),
+        digest=row["digest"],
+    )
+
+
+async def add(
+    pool: Pool,
+    *,
+    slug: str,
+    title: str,
+    base_repo_id: int,
+    base_repo_full_name: str,
+    base_installation_id: int | None,
+    enrolment: Enrolment = Enrolment.OPEN,
+    deadline: datetime | None = None,
+) -> LabRecord:
+    """Register a lab. Raises LabConflict when its slug or its template repository is taken."""
+    with domain_errors():
+        row = await pool.fetchrow(
+            "INSERT INTO lab (slug, title, base_repo_id, base_repo_full_name, base_installation_id, enrolment, "
+            "deadline) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING *",
+            slug,
+            storable(title),
+            base_repo_id,
+            base_repo_full_name,
+            base_installation_id,
+            enrolment.value,
+            deadline,
+        )
+    return lab_from_row(row)
+
+
+async def get(pool: Pool, lab_id: int) -> LabRecord | None:
+    """The lab with this id."""
+    row = await pool.fetchrow("SELECT * FROM lab WHERE lab_id = $1", lab_id)
+    return lab_from_row(row) if row is not None else None
+
+
+async def by_slug(pool: Pool, slug: str) -> LabRecord | None:
+    """The lab with this slug."""
+    row = await pool.fetchrow("SELECT * FROM lab WHERE slug = $1", slug)
+    return lab_from_row(row) if row is not None else None
+
+
+async def by_base_repos(pool: Pool, repo_ids: Sequence[int]) -> LabRecord | None:
+    """The lab whose template is the first of these repositories that is one (parent, template, source)."""
+    row = await pool.fetchrow(
+        "SELECT lab.* FROM unnest($1::bigint[]) WITH ORDINALITY AS line (repo_id, ordinal) "
+        "JOIN lab ON lab.base_repo_id = line.repo_id ORDER BY line.ordinal LIMIT 1",
+        list(repo_ids),
+    )
+    return lab_from_row(row) if row is not None else None
+
+
+async def list_labs(pool: Pool) -> tuple[LabRecord, ...]:
+    """All labs, by slug."""
+    return tuple(lab_from_row(row) for row in await pool.fetch("SELECT * FROM lab ORDER BY slug"))
+
+
+async def publish(
+    pool: Pool, lab_id: int, *, commit_sha: str, tree_sha: str, lab: Lab, digest: str, title: str | None = None
+) -> LabVersion:
+    """Publish the rules at a commit of the template as the lab's next version, and record the commit.
+
+    Rules that are those of the newest version (equal `digest`) make no new one: the newest is returned, and so is the
+    version of a commit that was published before. `title`: the lab's new title; None: it stays.
+    """
+    row = await pool.fetchrow(
+        "SELECT * FROM publish_lab_version($1, $2, $3, $4, $5, $6)",
+        lab_id,
+        commit_sha,
+        tree_sha,
+        lab_to_json(lab),
+        digest,
+        None if title is None else storable(title),
+    )
+    return version_from_row(row)
+
+
+async def latest_version(pool: Pool, lab_id: int) -> LabVersion | None:
+    """The newest published version of the lab."""
+    row = await pool.fetchrow("SELECT * FROM lab_version WHERE lab_id = $1 ORDER BY number DESC LIMIT 1", lab_id)
+    return version_from_row(row) if row is not None else None
+
+
+_versions: WeakKeyDictionary[Pool, LRUCache[int, LabVersion]] = WeakKeyDictionary()
+
+
+async def version(pool: Pool, lab_version_id: int) -> LabVersion:
+    """The version with this id, from memory when it was read before. Raises LookupError when there is none."""
+    known = _versions.setdefault(pool, LRUCache(CACHED_VERSIONS))
+    if (cached := known.get(lab_version_id)) is not None:
+        return cached
+    row = await pool.fetchrow("SELECT * FROM lab_version WHERE lab_version_id = $1", lab_version_id)
+    if row is None:
+        raise LookupError(f"there is no lab version {lab_version_id}")
+    known[lab_version_id] = version_from_row(row)
+    return known[lab_version_id]
+
+
+async def record_template_commits(pool: Pool, lab_id: int, commits: Sequence[TemplateCommit]) -> None:
+    """Record commits of the template's branch, oldest first, after those known; known ones keep their place."""
+    await pool.execute("SELECT record_template_commits($1, $2)", lab_id, [asdict(commit) for commit in commits])
+
+
+async def record_template_commit(pool: Pool, lab_id: int, commit_sha: str, tree_sha: str) -> None:
+    """Record the newest commit of the template's branch; nothing changes when it is known."""
+    await record_template_commits(pool, lab_id, [TemplateCommit(commit_sha, tree_sha, 0)])
+
+
+async def template_commits(pool: Pool, lab_id: int, after: str | None = None) -> tuple[TemplateCommit, ...]:
+    """The recorded commits of the template's branch, oldest first; with `after`, those that came after that one."""
+    rows = await pool.fetch(
+        "SELECT commit_sha, tree_sha, ordinal FROM template_commit WHERE lab_id = $1 AND ordinal > coalesce("
+        "(SELECT ordinal FROM template_commit WHERE lab_id = $1 AND commit_sha = $2), 0) ORDER BY ordinal",
+        lab_id,
+        after,
+    )
+    return tuple(TemplateCommit(row["commit_sha"], row["tree_sha"], row["ordinal"]) for row in rows)
+
+
+async def later_template_commits(pool: Pool, version: LabVersion) -> tuple[str, ...]:
+    """Shas of the template branch's commits after the one that this version is pinned to, oldest first."""
+    return tuple(commit.commit_sha for commit in await template_commits(pool, version.lab_id, version.commit_sha))

@@ -1,0 +1,236 @@
+"""The outbox: which report GitHub shall show for a head, and what of it was sent.
+
+Level-triggered: a row holds the wanted report, and whatever differs from what was sent is sent. A claim is fenced by a
+token like a lane's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from rules.model import CheckRunReport, Report, StatusReport
+from storage.database import Pool, dump_json, storable
+from storage.forms import (
+    check_run_from_json,
+    check_run_to_json,
+    status_from_json,
+    status_to_json,
+)
+
+NIL = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedReport:
+    """A report for one head of a repository. `session_id` None: a rejection without session.
+
+    `weak`: a preview or a neutral word; it never takes the place of a verdict on the same head.
+    """
+
+    repo_id: int
+    installation_id: int
+    repo_full_name: str
+    session_id: UUID | None
+    report: Report
+    weak: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as the database's function takes it: the columns of table `outbox`."""
+        check_run, status = self.report.check_run, self.report.status
+        return {
+            "repo_id": self.repo_id,
+            "installation_id": self.installation_id,
+            "repo_full_name": self.repo_full_name,
+            "session_id": self.session_id,
+            "head_sha": check_run.head_sha,
+            "name": check_run.name,
+            "check_run": check_run_to_json(check_run),
+            "status": status_to_json(status) if status is not None else None,
+            "conclusion": check_run.conclusion,
+            "weak": self.weak,
+            "wanted_digest": self.report.digest,
+            "wanted_status_digest": status_digest(status),
+        }
+
+
+def status_digest(status: StatusReport | None) -> str:
+    """What tells two statuses apart; empty for none. A status is sent only when it differs from the one sent."""
+    return hashlib.sha256(dump_json(status_to_json(status))).hexdigest() if status is not None else ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxItem:
+    """A claimed report. `check_run_due`, `status_due`: which parts differ from what was sent.
+
+    `check_run_id`, `status_id`: of what was sent last, if anything. `attempts`: how often sending this report was
+    tried, with this claim.
+    """
+
+    outbox_id: int
+    token: int
+    repo_id: int
+    installation_id: int
+    repo_full_name: str
+    session_id: UUID | None
+    head_sha: str
+    name: str
+    check_run: CheckRunReport
+    status: StatusReport | None
+    digest: str
+    status_digest: str
+    check_run_due: bool
+    status_due: bool
+    check_run_id: int | None
+    status_id: int | None
+    weak: bool
+    attempts: int
+
+    @classmethod
+    def from_row(cls, row: Any) -> OutboxItem:
+        """From a row of table `outbox`."""
+        return cls(
+            outbox_id=row["outbox_id"],
+            token=row["token"],
+            repo_id=row["repo_id"],
+            installation_id=row["installation_id"],
+            repo_full_name=row["repo_full_name"],
+            session_id=None if row["session_id"] == NIL else row["session_id"],
+            head_sha=row["head_sha"],
+            name=row["name"],
+            check_run=check_run_from_json(row["check_run"]),
+            status=status_from_json(row["status"]) if row["status"] is not None else None,
+            digest=row["wanted_digest"],
+            status_digest=row["wanted_status_digest"],
+            check_run_due=row["wanted_digest"] != row["sent_check_digest"],
+            status_due=row["wanted_status_digest"] not in ("", row["sent_status_digest"]),
+            check_run_id=row["check_run_id"],
+            status_id=row["status_id"],
+            weak=row["weak"],
+            attempts=row["attempts"],
+        )
+
+
+async def want(pool: Pool, wanted: WantedReport) -> bool:
+    """Want a report; False when there is nothing new to send, or the head carries a stronger one."""
+    return bool(await pool.fetchval("SELECT want_report($1)", wanted.to_json()))
+
+
+_CLAIM = """
+WITH due AS (
+    SELECT outbox_id FROM outbox
+    WHERE state = 'wanted' AND due_at <= now() AND (leased_until IS NULL OR leased_until < now())
+    ORDER BY conclusion IN ('success', 'neutral'), due_at
+    LIMIT $3 FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE outbox SET holder = $1, token = token + 1, leased_until = now() + $2::interval, attempts = attempts + 1
+    FROM due WHERE outbox.outbox_id = due.outbox_id
+    RETURNING outbox.*
+)
+SELECT * FROM claimed ORDER BY conclusion IN ('success', 'neutral'), due_at
+"""
+
+
+async def claim(pool: Pool, holder: str, lease: timedelta, limit: int) -> tuple[OutboxItem, ...]:
+    """Take at most `limit` reports that are due, for `lease`: failures before successes, the longest due first."""
+    return tuple(OutboxItem.from_row(row) for row in await pool.fetch(_CLAIM, holder, lease, limit))
+
+
+# After the item's last part the lease ends, and the row is done unless something else is wanted by now.
+_SENT = """
+UPDATE outbox SET {sent}, updated_at = clock_timestamp(),
+    state = CASE WHEN {check_sent} = wanted_digest AND wanted_status_digest IN ('', {status_sent})
+            THEN 'sent' ELSE 'wanted' END,
+    due_at = CASE WHEN $5 THEN clock_timestamp() ELSE due_at END,
+    holder = CASE WHEN $5 THEN NULL ELSE holder END,
+    leased_until = CASE WHEN $5 THEN NULL ELSE leased_until END,
+    attempts = CASE WHEN $5 THEN 0 ELSE attempts END,
+    last_error = NULL
+WHERE outbox_id = $1 AND token = $2
+RETURNING outbox_id
+"""
+_SENT_CHECK_RUN = _SENT.format(
+    sent="sent_check_digest = $3, check_run_id = $4", check_sent="$3", status_sent="sent_status_digest"
+)
+_SENT_STATUS = _SENT.format(
+    sent="sent_status_digest = $3, status_id = $4, sent_status_state = $6",
+    check_sent="sent_check_digest",
+    status_sent="$3",
+)
+
+
+async def sent_check_run(pool: Pool, item: OutboxItem, check_run_id: int) -> bool:
+    """GitHub has the item's check run under this id; False when the claim was taken over.
+
+    The claim stays when the item's status is still to be sent.
+    """
+    last = not item.status_due
+    values = (item.outbox_id, item.token, item.digest, check_run_id, last)
+    return await pool.fetchrow(_SENT_CHECK_RUN, *values) is not None
+
+
+async def sent_status(pool: Pool, item: OutboxItem, status_id: int) -> bool:
+    """GitHub has the item's status under this id, and the item is done; False when the claim was taken over.
+
+    A report that was wanted meanwhile is due again.
+    """
+    state = item.status.state if item.status is not None else ""
+    values = (item.outbox_id, item.token, item.status_digest, status_id, True, state)
+    return await pool.fetchrow(_SENT_STATUS, *values) is not None
+
+
+async def retry_later(pool: Pool, item: OutboxItem, error: str, delay: timedelta, *, counts: bool = True) -> bool:
+    """Try the item again after `delay`; False when the claim was taken over.
+
+    `counts` False: waiting for a rate limit is no failed attempt.
+    """
+    row = await pool.fetchrow(
+        "UPDATE outbox SET due_at = now() + $3::interval, last_error = $4, holder = NULL, leased_until = NULL, "
+        "attempts = CASE WHEN $5 THEN attempts ELSE greatest(attempts - 1, 0) END, updated_at = now() "
+        "WHERE outbox_id = $1 AND token = $2 RETURNING outbox_id",
+        item.outbox_id,
+        item.token,
+        delay,
+        storable(error),
+        counts,
+    )
+    return row is not None
+
+
+async def give_up(pool: Pool, item: OutboxItem, error: str) -> bool:
+    """Send this report no more; False when the claim was taken over. A report wanted meanwhile is due all the same."""
+    row = await pool.fetchrow(
+        "UPDATE outbox SET state = CASE WHEN (wanted_digest, wanted_status_digest) = ($3, $4) THEN 'failed' "
+        "ELSE state END, last_error = $5, holder = NULL, leased_until = NULL, updated_at = now() "
+        "WHERE outbox_id = $1 AND token = $2 RETURNING outbox_id",
+        item.outbox_id,
+        item.token,
+        item.digest,
+        item.status_digest,
+        storable(error),
+    )
+    return row is not None
+
+
+async def next_due(pool: Pool) -> float | None:
+    """Seconds until a report can be claimed (0 or less: now), as far as is known; None when nothing is wanted."""
+    seconds = await pool.fetchval(
+        "SELECT extract(epoch FROM min(greatest(due_at, leased_until)) - now())::float8 "
+        "FROM outbox WHERE state = 'wanted'"
+    )
+    return float(seconds) if seconds is not None else None
+
+
+async def carries_failure(pool: Pool, repo_id: int, head_sha: str) -> bool:
+    """Whether this head carries a commit status that is no success, or is about to: then a success must replace it."""
+    return bool(
+        await pool.fetchval(
+            "SELECT EXISTS (SELECT FROM outbox WHERE repo_id = $1 AND head_sha = $2 "
+            "AND (sent_status_state NOT IN ('', 'success') OR status->>'state' <> 'success'))",
+            repo_id,
+            head_sha,
+        )
+    )

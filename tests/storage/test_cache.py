@@ -1,0 +1,219 @@
+"""The cache of mappings: time to live, single flight, invalidation. Time is injected."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from rules.model import RepoMapping
+from storage.audit import AuditEvent
+from storage.cache import CachedMappings
+from storage.database import Pool
+from storage.mappings import Mappings
+from tests.support.bindings import bind
+
+EVENT = AuditEvent("test")
+
+
+def a_mapping(repo_id: int) -> RepoMapping:
+    """An active mapping of this repository."""
+    return RepoMapping(repo_id, repo_id, 71, 101, f"learner-ada/r{repo_id}", uuid4(), "event")
+
+
+class Store:
+    """A store that counts its queries, answers when it is let, and can be made to fail."""
+
+    def __init__(self, *mappings: RepoMapping) -> None:
+        self.rows = {mapping.repo_id: mapping for mapping in mappings}
+        self.queries = 0
+        self.open = asyncio.Event()
+        self.open.set()
+        self.error: Exception | None = None
+
+    async def find(self, repo_id: int) -> RepoMapping | None:
+        """Answer with what was known when the question came."""
+        self.queries += 1
+        answer, error = self.rows.get(repo_id), self.error
+        await self.open.wait()
+        if error is not None:
+            raise error
+        return answer
+
+    async def take_installation(self, mapping: RepoMapping, installation_id: int, event: AuditEvent) -> bool:
+        """Not stored here."""
+        return True
+
+    async def revoke(
+        self, mapping: RepoMapping, reason: str, event: AuditEvent, *, forget_accepted: bool = False
+    ) -> bool:
+        """Forget the mapping."""
+        return self.rows.pop(mapping.repo_id, None) is not None
+
+    async def rename(self, repo_id: int, full_name: str) -> bool:
+        """Not stored here."""
+        return True
+
+
+class Clock:
+    """A clock that stands still unless it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Seconds."""
+        return self.now
+
+
+def cached(store: Store, clock: Clock, *, chance: float = 0.5, size: int = 100) -> CachedMappings:
+    """A cache with figures that are easy to see: 100 s for found, 10 s for absent."""
+    return CachedMappings(store, ttl=100, miss_ttl=10, size=size, timer=clock, chance=lambda: chance)
+
+
+async def asked(store: Store, queries: int) -> None:
+    """Let others run until the store was asked so many times."""
+    async with asyncio.timeout(5):
+        while store.queries < queries:
+            await asyncio.sleep(0)
+
+
+async def test_found_and_absent_live_for_their_own_time() -> None:
+    """Found mappings are believed for the long time, absent ones for the short one, to the second."""
+    store, clock = Store(a_mapping(1)), Clock()
+    cache = cached(store, clock)
+    for repo_id in (1, 2, 1, 2):
+        assert await cache.find(repo_id) == store.rows.get(repo_id)
+    assert (store.queries, cache.counters.hits, cache.counters.misses) == (2, 2, 2)
+    clock.now += 9.9
+    await cache.find(2)
+    assert store.queries == 2
+    clock.now += 0.2
+    await cache.find(2)
+    assert store.queries == 3
+    clock.now = 1099.9
+    await cache.find(1)
+    assert store.queries == 3
+    clock.now = 1100.1
+    await cache.find(1)
+    assert store.queries == 4
+
+
+@pytest.mark.parametrize(("chance", "lives"), [(0.0, 90), (0.999999, 110)])
+async def test_times_are_spread(chance: float, lives: float) -> None:
+    """Found mappings live up to ten per cent shorter or longer; absent ones are not spread."""
+    store, clock = Store(a_mapping(1)), Clock()
+    cache = cached(store, clock, chance=chance)
+    await cache.find(1)
+    clock.now += lives - 0.1
+    await cache.find(1)
+    assert store.queries == 1
+    clock.now += 0.2
+    await cache.find(1)
+    assert store.queries == 2
+
+
+async def test_a_thousand_misses_at_once_are_one_query() -> None:
+    """Concurrent misses of one repository share one query; other repositories have their own."""
+    store = Store(a_mapping(1))
+    cache = cached(store, Clock())
+    results = await asyncio.gather(*(cache.find(1) for _ in range(1000)), cache.find(2))
+    assert results == [store.rows[1]] * 1000 + [None]
+    assert store.queries == 2
+
+
+async def test_a_thousand_misses_at_once_are_one_query_of_the_database(pool: Pool) -> None:
+    """The same with the real store behind it."""
+    bound = await bind(pool)
+    mappings = Mappings(pool)
+    queries = 0
+    real = mappings.find
+
+    async def counted(repo_id: int) -> RepoMapping | None:
+        nonlocal queries
+        queries += 1
+        return await real(repo_id)
+
+    mappings.find = counted  # type: ignore[method-assign]
+    cache = CachedMappings(mappings)
+    assert await asyncio.gather(*(cache.find(501) for _ in range(1000))) == [bound.mapping] * 1000
+    assert queries == 1
+
+
+async def test_a_caller_that_gives_up_stops_nobody() -> None:
+    """When the first of several waiting callers is cancelled, the others get their answer from the same query."""
+    store = Store(a_mapping(1))
+    store.open.clear()
+    cache = cached(store, Clock())
+    first, second = asyncio.create_task(cache.find(1)), asyncio.create_task(cache.find(1))
+    await asked(store, 1)
+    first.cancel()
+    await asyncio.sleep(0)
+    store.open.set()
+    assert await second == store.rows[1]
+    assert store.queries == 1
+
+
+async def test_a_failed_query_is_told_to_all_and_not_kept() -> None:
+    """An error reaches every waiting caller; the next one asks again."""
+    store = Store(a_mapping(1))
+    store.error = ConnectionError("gone")
+    cache = cached(store, Clock())
+    results = await asyncio.gather(*(cache.find(1) for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [ConnectionError] * 3
+    store.error = None
+    assert await cache.find(1) == store.rows[1]
+    assert store.queries == 2
+
+
+@pytest.mark.parametrize("everything", [False, True])
+async def test_an_answer_that_was_on_its_way_is_not_kept(everything: bool) -> None:
+    """A mapping that changed while it was read is not believed afterwards."""
+    store = Store(a_mapping(1))
+    store.open.clear()
+    cache = cached(store, Clock())
+    early = asyncio.create_task(cache.find(1))
+    await asked(store, 1)
+    newer = a_mapping(1)
+    store.rows[1] = newer
+    if everything:
+        cache.clear()
+    else:
+        cache.drop(1)
+    late = asyncio.create_task(cache.find(1))
+    await asked(store, 2)
+    store.open.set()
+    assert (await early) != newer
+    assert await late == newer
+    assert await cache.find(1) == newer
+    assert store.queries == 2
+    assert cache.counters.invalidations == 1
+
+
+async def test_local_writes_are_seen_at_once() -> None:
+    """Moving, revoking or renaming through the cache forgets the repository, and only this one."""
+    store = Store(a_mapping(1), a_mapping(2))
+    cache = cached(store, Clock())
+    mapping = await cache.find(1)
+    await cache.find(2)
+    assert mapping is not None
+    await cache.rename(1, "learner-ada/new")
+    await cache.find(1)
+    await cache.take_installation(mapping, 99, EVENT)
+    await cache.find(1)
+    assert await cache.revoke(mapping, "gone", EVENT)
+    assert await cache.find(1) is None
+    await cache.find(2)
+    assert store.queries == 5
+
+
+async def test_the_cache_is_bounded() -> None:
+    """More repositories than its size push others out; answers stay right."""
+    store = Store(*(a_mapping(number) for number in range(50)))
+    cache = cached(store, Clock(), size=10)
+    for _ in range(2):
+        for number in range(50):
+            assert await cache.find(number) == store.rows[number]
+    assert store.queries > 80
+    assert len(cache._entries) <= 10

@@ -1,0 +1,172 @@
+"""Migrations: once, in order, by any number of starters, over data that is there."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import asyncpg
+import pytest
+from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
+
+from storage import migrate as migrations
+from storage.database import SchemaError, check_schema, open_pool
+from storage.migrate import FOLDER, MigrationError, available, migrate
+
+SAMPLE_ROWS = Path(__file__).parent / "sample_rows"
+NAMES = [f"{migration.number:04d}_{migration.name}" for migration in available()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the migrations that a test may change."""
+    copy = tmp_path / "migrations"
+    shutil.copytree(FOLDER, copy)
+    return copy
+
+
+async def applied(dsn: str) -> list[int]:
+    """Numbers of the migrations that the database knows."""
+    link = await asyncpg.connect(dsn)
+    try:
+        return [row["number"] for row in await link.fetch("SELECT number FROM schema_migration ORDER BY number")]
+    finally:
+        await link.close()
+
+
+async def test_everything_is_applied_once(empty_database: str) -> None:
+    """The first start applies all migrations in order, the second nothing."""
+    assert await migrate(empty_database) == NAMES
+    assert await migrate(empty_database) == []
+    assert await applied(empty_database) == [migration.number for migration in available()]
+
+
+async def test_concurrent_starters(empty_database: str) -> None:
+    """Of four starters at once each migration is applied by exactly one, and none fails."""
+    done = await asyncio.gather(*(migrate(empty_database) for _ in range(4)))
+    assert sorted(name for names in done for name in names) == NAMES
+
+
+async def test_an_edited_migration_is_refused(empty_database: str, folder: Path) -> None:
+    """A file that changed after it was applied stops the start, naming the file, before anything is applied."""
+    await migrate(empty_database)
+    first = next(folder.glob("0002_*.sql"))
+    first.write_text(first.read_text() + "\n-- a harmless comment\n")
+    (folder / "0900_later.sql").write_text("CREATE TABLE later ();")
+    with pytest.raises(MigrationError, match=r"0002_progress was edited"):
+        await migrate(empty_database, folder=folder)
+    assert 900 not in await applied(empty_database)
+
+
+async def test_a_lower_number_that_comes_later_is_refused(empty_database: str, folder: Path) -> None:
+    """A migration below one that was applied would run in another order elsewhere: it is refused, with the remedy."""
+    (folder / "0900_later.sql").write_text("CREATE TABLE later ();")
+    await migrate(empty_database, folder=folder)
+    (folder / "0899_between.sql").write_text("CREATE TABLE between_ ();")
+    with pytest.raises(MigrationError, match=r"0899_between comes before 0900.*next free number"):
+        await migrate(empty_database, folder=folder)
+
+
+async def test_a_database_of_a_newer_release_is_refused(empty_database: str, folder: Path) -> None:
+    """An old release does not touch a database that it does not know."""
+    (folder / "0900_later.sql").write_text("CREATE TABLE later ();")
+    await migrate(empty_database, folder=folder)
+    with pytest.raises(MigrationError, match=r"0900.*newer release"):
+        await migrate(empty_database)
+
+
+async def test_a_failing_migration_leaves_nothing_behind(empty_database: str, folder: Path) -> None:
+    """A migration that fails is rolled back as a whole; the earlier ones stay, and the next start goes on there."""
+    bad = folder / "0900_bad.sql"
+    bad.write_text("CREATE TABLE half (); SELECT 1/0;")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(empty_database, folder=folder)
+    assert await applied(empty_database) == [migration.number for migration in available()]
+    bad.write_text("CREATE TABLE half ();")
+    assert await migrate(empty_database, folder=folder) == ["0900_bad"]
+
+
+@pytest.mark.parametrize("name", ["1_short.sql", "0900-dash.sql", "0001_twice.sql"])
+def test_a_file_with_another_name_is_refused(folder: Path, name: str) -> None:
+    """Every file is NNNN_name.sql with a number of its own."""
+    (folder / name).write_text("SELECT 1;")
+    with pytest.raises(MigrationError, match=name):
+        available(folder)
+
+
+async def test_every_migration_survives_rows(empty_database: str, tmp_path: Path) -> None:
+    """Each migration is applied over sample rows of all tables so far, and loses none of them."""
+    assert {path.stem for path in SAMPLE_ROWS.glob("*.sql")} == {f"{item.number:04d}" for item in available()}
+    kept: dict[str, int] = {}
+    for file in sorted(FOLDER.glob("*.sql")):
+        shutil.copy(file, tmp_path)
+        assert await migrate(empty_database, folder=tmp_path) == [file.stem]
+        link = await asyncpg.connect(empty_database)
+        try:
+            assert await counts(link, kept) == kept
+            await link.execute((SAMPLE_ROWS / f"{file.name[:4]}.sql").read_text())
+            tables = await link.fetch(
+                "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace "
+                "AND relname <> 'schema_migration'"
+            )
+            kept = await counts(link, [row["relname"] for row in tables])
+        finally:
+            await link.close()
+    empty = {name for name, count in kept.items() if count == 0}
+    assert empty == {"pgqueuer_log", "pgqueuer_statistics"}  # PgQueuer writes these by itself
+
+
+async def counts(link: asyncpg.Connection[asyncpg.Record], tables: object) -> dict[str, int]:
+    """Number of rows of each table."""
+    return {str(name): await link.fetchval(f'SELECT count(*) FROM "{name}"') for name in tables}  # type: ignore[attr-defined]
+
+
+def statements(sql: str) -> list[str]:
+    """The words of a script, without whole lines of comment."""
+    return " ".join(line for line in sql.splitlines() if not line.startswith("--")).split()
+
+
+def test_pgqueuers_schema_is_that_of_the_installed_release() -> None:
+    """A PgQueuer with other tables needs a migration of its own."""
+    (ours,) = (migration.sql for migration in available() if migration.name == "pgqueuer")
+    theirs = QueryBuilderEnvironment().build_install_query()
+    assert statements(ours) == statements(theirs)
+
+
+class TestCheckSchema:
+    """What a process that serves accepts."""
+
+    async def check(self, dsn: str) -> None:
+        """Check the schema as a process does at its start."""
+        pool = await open_pool(dsn, min_size=1, max_size=1)
+        try:
+            await check_schema(pool)
+        finally:
+            await pool.close()
+
+    async def test_an_older_database(self, empty_database: str, tmp_path: Path) -> None:
+        """An empty or an older database is refused with the command that helps."""
+        with pytest.raises(SchemaError, match=r"lacks migration 0001: run `python app.py migrate`"):
+            await self.check(empty_database)
+        shutil.copy(next(FOLDER.glob("0001_*.sql")), tmp_path)
+        await migrate(empty_database, folder=tmp_path)
+        with pytest.raises(SchemaError, match="lacks migration 0002"):
+            await self.check(empty_database)
+
+    async def test_a_newer_database(self, empty_database: str, folder: Path) -> None:
+        """One migration ahead is a deployment in progress; two are refused."""
+        await migrate(empty_database)
+        await self.check(empty_database)
+        (folder / "0900_one.sql").write_text("CREATE TABLE one ();")
+        await migrate(empty_database, folder=folder)
+        await self.check(empty_database)
+        (folder / "0901_two.sql").write_text("CREATE TABLE two ();")
+        await migrate(empty_database, folder=folder)
+        with pytest.raises(SchemaError, match="2 migrations newer"):
+            await self.check(empty_database)
+
+
+def test_the_lock_fits_into_postgresqls_number() -> None:
+    """The key of the advisory lock is a positive bigint."""
+    assert 0 < migrations.LOCK < 2**63
