@@ -1,0 +1,65 @@
+"""What commands and processes connect to: the database's pool and GitHub."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+from cli.faults import CommandError
+
+if TYPE_CHECKING:
+    from github.client import GitHubApp
+    from settings import Settings
+    from storage.database import Pool
+
+# A command runs one statement after another.
+COMMAND_CONNECTIONS = 2
+# Wrong password or role, no such database (PostgreSQL docs, appendix A, classes 28 and 3D).
+REFUSED = ("28", "3D")
+
+
+@contextmanager
+def reachable_database() -> Iterator[None]:
+    """A database that is away, refuses us, or has a wrong address is the operator's to repair: CommandError."""
+    from storage.database import is_down
+
+    try:
+        yield
+    except Exception as error:
+        state = str(getattr(error, "sqlstate", None) or "")
+        if not (is_down(error) or isinstance(error, ValueError) or state.startswith(REFUSED)):
+            raise
+        raise CommandError(f"The database (DATABASE_URL) cannot be used now: {error}") from error
+
+
+@asynccontextmanager
+async def pool_on(dsn: str, connections: int = COMMAND_CONNECTIONS) -> AsyncIterator[Pool]:
+    """A pool on a database whose schema fits this version; SchemaError if not, CommandError if it cannot be used."""
+    from storage.database import check_schema, open_pool
+
+    with reachable_database():
+        pool = await open_pool(dsn, min_size=1, max_size=connections)
+    try:
+        await check_schema(pool)
+        yield pool
+    finally:
+        await pool.close()
+
+
+@asynccontextmanager
+async def github_of(settings: Settings) -> AsyncIterator[GitHubApp]:
+    """The App's client of GitHub."""
+    import aiohttp
+
+    from github.client import GitHubApp
+    from github.governor import MemoryGovernor
+
+    async with aiohttp.ClientSession() as session:
+        yield GitHubApp(
+            session,
+            api_url=settings.github_api_url,
+            app_id=settings.app_id(),
+            private_key=settings.private_key(),
+            governor=MemoryGovernor(settings.github_write_interval),
+        )
