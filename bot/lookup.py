@@ -51,7 +51,7 @@ class BindingRaceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The final decision. `state` and `lab` are there for Bound and Preview. `parent_id`: for the audit."""
+    """The final decision. `state`: only of a bound repository; `lab`: if one is known; `parent_id`: for the audit."""
 
     decision: Bound | Preview | Ignored | Rejected
     state: JudgingState | None = None
@@ -75,13 +75,20 @@ async def find_binding(services: Services, push: Push, *, source: MappingSource 
             case NeedLineage():
                 return Found(Ignored(BindingCode.NOT_A_LAB))  # the repository itself is gone
             case Ignored() | Rejected():
-                return Found(decision, parent_id=given.lineage.parent_id if given.lineage else None)
+                return await _refused(services, given, decision)
             case Bound() | Preview() if decision.new_installation_id is None:
                 assert state is not None  # noqa: S101 (bind names a session that was gathered)
                 return Found(decision, state, await labs.get(services.pool, state.session.lab_id))
         await _write(services, push, given, decision, source)
         services.mappings.drop(push.repo.repo_id)
     raise BindingRaceError(f"the binding of repository {push.repo.repo_id} changed each time while it was decided")
+
+
+async def _refused(services: Services, given: BindingInput, decision: Ignored | Rejected) -> Found:
+    lab = given.lab
+    if lab is None and decision.session is not None:
+        lab = await labs.get(services.pool, decision.session.lab_id)
+    return Found(decision, lab=lab, parent_id=given.lineage.parent_id if given.lineage else None)
 
 
 async def _coverage(services: Services, push: Push) -> Coverage:
@@ -162,6 +169,7 @@ async def _with_candidates(services: Services, given: BindingInput, lab: LabReco
         has_version=await labs.latest_version(services.pool, lab.lab_id) is not None,
         candidates=tuple([await _candidate(services, candidate) for candidate in found.sessions]),
         invited=found.invited_repo or found.invited_account,
+        invited_learner_id=found.invited_learner_id,
         parent_is_bound=parent is not None,
     )
 
@@ -198,8 +206,8 @@ async def _write(
     assert push.installation_id is not None  # noqa: S101 (nothing is decided to be written without an installation)
     try:
         match decision:
-            case Create(lab, learner_account_id):
-                await _create(services, push, given, lab, learner_account_id)
+            case Create():
+                await _create(services, push, given, decision)
             case Attach(session):
                 event = _event("bound", push, given, decision.notes)
                 await sessions.attach(
@@ -225,16 +233,17 @@ async def _write(
         log.info("binding_race_lost", repo=push.repo.repo_id, error=str(error))
 
 
-async def _create(services: Services, push: Push, given: BindingInput, lab: LabRecord, learner_account_id: int) -> None:
+async def _create(services: Services, push: Push, given: BindingInput, decision: Create) -> None:
+    lab, owner = decision.lab, given.repo.owner
     version = await labs.latest_version(services.pool, lab.lab_id)
     if version is None or push.installation_id is None:
         return
-    owner = given.repo.owner
-    learner = (
-        owner if owner.account_id == learner_account_id else await accounts.account(services.pool, learner_account_id)
-    )
-    if learner is None:
-        raise LookupError(f"account {learner_account_id} was invited and is not known")
+    learner = owner
+    if owner.account_id != decision.learner_account_id:
+        known = await accounts.account(services.pool, decision.learner_account_id)
+        if known is None:
+            raise LookupError(f"account {decision.learner_account_id} was invited and is not known")
+        learner = known
     await sessions.create_and_bind(
         services.pool,
         version=version,
@@ -242,7 +251,7 @@ async def _create(services: Services, push: Push, given: BindingInput, lab: LabR
         repo=given.repo,
         installation_id=push.installation_id,
         source="enrolment",
-        event=_event("bound", push, given, ()),
+        event=_event("bound", push, given, decision.notes),
         expires_at=lab.deadline,
     )
 

@@ -81,7 +81,9 @@ async def publish_lab(pool: Pool, app: GitHubApp, lab: LabRecord) -> LabVersion:
         where = f"{repo.full_name}/{LAB_FILE} at {branch} ({head[:10]})"
         data = await client.file(repo.full_name, LAB_FILE, head)
         if data is None:
-            raise RegistryError(f"{where} does not exist: a lab template needs this file (see docs/steps.md)")
+            raise RegistryError(
+                f"{where} does not exist: a lab template needs this file, as examples/lab-template has it"
+            )
         parsed = parse_lab(data)
         if parsed.lab is None:
             raise LabFileError(where, parsed.problems)

@@ -106,13 +106,13 @@ async def save_refusal(services: Services, arrival: Arrival, found: Found) -> st
         lane=arrival.lane,
         event=event,
         deliveries=arrival.inbox_ids,
-        report=_notice(services.judging, push, decision) if isinstance(decision, Rejected) else None,
+        report=_notice(services.judging, push, decision, found.lab) if isinstance(decision, Rejected) else None,
     )
     await progress.save_rejection(services.pool, rejection)
     return decision.code.value
 
 
-def _notice(judging: Judging, push: Push, decision: Rejected) -> WantedReport | None:
+def _notice(judging: Judging, push: Push, decision: Rejected, lab: LabRecord | None) -> WantedReport | None:
     """The notice on a head that is not judged; None where the repository is not to be told, or there is no head."""
     kind = blocks_report(decision.code)
     if kind == "none" or push.installation_id is None or push.deleted or push.after == ZERO_SHA:
@@ -122,6 +122,7 @@ def _notice(judging: Judging, push: Push, decision: Rejected) -> WantedReport | 
         check_name=judging.check_name,
         head_sha=push.after,
         repo_full_name=push.repo.full_name,
+        lab_title=lab.title if lab is not None else "",
         session_id=session.session_id if session is not None else None,
         session_url=judging.session_url(session.session_id) if session is not None else None,
         report_status=judging.report_status,
