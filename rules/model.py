@@ -318,9 +318,14 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The steps that are complete, by stored id (an old id of a renamed step counts through `aliases`)."""
+    """The steps that are complete, by stored id (an old id of a renamed step counts through `aliases`).
+
+    `since_accepted`: those of them that were completed after ACCEPTED had been accepted, that is at blocked heads: work
+    that is still in the diff. Judging the same head again says the same only if it is told.
+    """
 
     done: frozenset[str] = frozenset()
+    since_accepted: frozenset[str] = frozenset()
 
 
 # -------------------------------------------------------------------------------------------------------- the verdict

@@ -1,0 +1,61 @@
+"""The template's own work in a fork: what never counts and never violates (steps.md section 4, items 2 and 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rules.mapping import PathMap
+from rules.model import Tree, TreeEntry
+from rules.snapshot import differing, same_content
+
+
+@dataclass(frozen=True, slots=True)
+class Astray:
+    """Protected paths that are not the template's. `version`: the tree of the template that they were compared with."""
+
+    paths: frozenset[str]
+    version: Tree
+
+
+class Template:
+    """The pinned version of a template and the later commits of its branch, oldest first."""
+
+    def __init__(self, pinned: Tree, later: tuple[Tree, ...], paths: PathMap) -> None:
+        self.pinned = pinned
+        self.later = later
+        self._paths = paths
+        self._changed: dict[int, list[str]] = {}
+
+    def changed(self, tree: Tree) -> list[str]:
+        """The paths that are not exactly the pinned version's, found once for each tree (which must stay alive)."""
+        if id(tree) not in self._changed:
+            self._changed[id(tree)] = differing(self.pinned, tree)
+        return self._changed[id(tree)]
+
+    def wrote(self, path: str, entry: TreeEntry | None) -> bool:
+        """Whether this is template work: the content (or the absence) that some version of the template has here."""
+        if same_content(self.pinned.get(path), entry):
+            return True
+        return bool(self.later) and any(same_content(version.get(path), entry) for version in self.later)
+
+    def is_work(self, path: str, entry: TreeEntry | None) -> bool:
+        """Whether somebody else's content is there: what `changed` counts. An absent path is no work."""
+        return entry is not None and not self.wrote(path, entry)
+
+    def astray(self, tree: Tree, accepted: Tree) -> Astray:
+        """The protected paths by which a tree differs from the template: none if it equals one version *as a whole*.
+
+        Otherwise those that differ from the nearest version, so that an edit after a sync names the edit and not the
+        sync. Of equally near ones the version that leaves most to what was accepted before, then the oldest.
+        """
+        nearest: tuple[tuple[int, int], Astray] | None = None
+        for version in (self.pinned, *self.later):
+            changed = self.changed(tree) if version is self.pinned else differing(version, tree)
+            paths = frozenset(path for path in changed if self._paths.place(path).protected)
+            if not paths:
+                return Astray(paths, version)
+            stale = sum(accepted.get(path) == tree.get(path) for path in paths)
+            if nearest is None or (len(paths), stale) < nearest[0]:
+                nearest = ((len(paths), stale), Astray(paths, version))
+        assert nearest is not None  # there is always the pinned version  # noqa: S101
+        return nearest[1]
