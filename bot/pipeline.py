@@ -88,7 +88,7 @@ async def _judge(services: Services, arrival: Arrival, found: Found) -> str | No
     preview = isinstance(found.decision, Preview)
     client = services.app.installation(state.mapping.installation_id)
     last = newest(arrival.pushes, None if preview else state.branch_head_seen)
-    head = await newest_head(client, last.push, certain=last.certain)
+    head = await newest_head(client, last.push, certain=last.certain and not _may_be_old(last.push, arrival, state))
     if head is None:
         if arrival.attempts < BELIEVE_GONE_AFTER:
             raise Transient(f"branch {last.push.branch} is not visible (yet)")
@@ -97,6 +97,15 @@ async def _judge(services: Services, arrival: Arrival, found: Found) -> str | No
     snapshot = await gather(services, client, lab, state, head)
     verdict = snapshot if isinstance(snapshot, CannotVerify) else await decide(state, snapshot)
     return await _save(services, arrival, Judged(state, lab, last.push, verdict, preview=preview))
+
+
+def _may_be_old(push: Push, arrival: Arrival, state: JudgingState) -> bool:
+    """Whether a push that fits the chain may be an old delivery all the same, sent again under a new id.
+
+    Only bodies are signed, so a captured one stays valid for ever. After A -> B -> A the first push fits again; then
+    the ref tells. (The state was read for the last arrival; another order of a batch is not worth a second look.)
+    """
+    return push is not arrival.pushes[-1] or push.after in state.known_heads
 
 
 async def decide(state: JudgingState, snapshot: Snapshot) -> Verdict | CannotVerify:
@@ -124,7 +133,9 @@ async def _save(services: Services, arrival: Arrival, judged: Judged) -> str | N
         preview=preview,
         push=push if arrival.trigger == "push" else None,
         status=None if preview else status_after(verdict, state, services.judging.stuck_after),
-        report=await reports.wanted(services, state, judged.lab, push, verdict, preview=preview),
+        report=None
+        if _is_told(arrival, judged)
+        else await reports.wanted(services, state, judged.lab, push, verdict, preview=preview),
         deliveries=tuple(inbox_id for inbox_id, other in waiting if other is push),
         superseded=tuple((inbox_id, other) for inbox_id, other in waiting if other is not push),
     )
@@ -137,6 +148,17 @@ async def _save(services: Services, arrival: Arrival, judged: Judged) -> str | N
             raise LeaseLost(f"lane {arrival.lane.lane_id} was taken over")
         case SaveResult.STALE_BINDING | SaveResult.STALE_ACCEPTED:
             return None
+
+
+def _is_told(arrival: Arrival, judged: Judged) -> bool:
+    """Whether the head was accepted before and nothing has come of judging it again: a push that was overtaken, or
+    delivered again under a new id. The report that its own push got says more than one about no news.
+    """
+    state, verdict = judged.state, judged.verdict
+    if arrival.trigger != "push" or judged.preview or isinstance(verdict, CannotVerify):
+        return False
+    known = verdict.head_sha == state.session.accepted_sha == state.branch_head_seen
+    return known and not (verdict.blocked or verdict.gains or verdict.losses)
 
 
 def status_after(verdict: Verdict | CannotVerify, state: JudgingState, stuck_after: int) -> SessionStatus | None:

@@ -8,6 +8,7 @@ sent. A check run whose posting may have happened (the answer was lost, or a wor
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from datetime import timedelta
 
@@ -19,12 +20,20 @@ from bot.services import Services
 from github.client import InstallationClient
 from github.errors import GitHubError, InstallationError, Permanent, RateLimited
 from storage import outbox
+from storage.database import is_transient
 from storage.outbox import OutboxItem
 
 log = structlog.get_logger(__name__)
 
 # An item that was claimed and not settled within this time (its worker died) is sent by another worker.
 LEASE = timedelta(seconds=60)
+
+# A publisher stops sending after this part of the lease, counted by its own clock: one that was frozen, or waited long
+# for the governor, must not post what another one has found missing and posted. The rest is for a request on its way.
+SEND_WITHIN = 2 / 3
+
+# At a stop, what is being sent gets this long (seconds).
+LAST_SENDS = 1.0
 
 # Items taken at a time; sent side by side, the governor of each installation spaces them.
 BATCH = 16
@@ -33,21 +42,60 @@ REPORTS = Counter("stepgate_reports_total", "Reports to GitHub", ["kind", "resul
 
 
 class Publisher:
-    """Sends due reports. `holder` names this process in leases."""
+    """Sends due reports. `holder` names this process in leases, which last for `lease`."""
 
-    def __init__(self, services: Services, *, holder: str) -> None:
+    def __init__(self, services: Services, *, holder: str, lease: timedelta = LEASE) -> None:
         self._services = services
         self._holder = holder
+        self._lease = lease
+        self._in_hand: set[asyncio.Task[None]] = set()
 
     async def send_due(self) -> int:
-        """Claim due reports and send them; how many were taken. Failures are stored with the item, never raised."""
-        items = await outbox.claim(self._services.pool, self._holder, LEASE, BATCH)
-        await asyncio.gather(*(self._send(item) for item in items))
+        """Claim due reports and send them; how many were taken. What GitHub refuses is stored with the item.
+
+        Raises database errors of the claim. When this is cancelled, reports in hand are sent all the same (`close`).
+        """
+        send_until = asyncio.get_running_loop().time() + self._lease.total_seconds() * SEND_WITHIN
+        items = await outbox.claim(self._services.pool, self._holder, self._lease, BATCH)
+        tasks = {asyncio.create_task(self._send_in_time(item, send_until)) for item in items}
+        for task in tasks:
+            self._in_hand.add(task)
+            task.add_done_callback(self._in_hand.discard)
+        if tasks:
+            await asyncio.wait(tasks)
         return len(items)
+
+    async def close(self) -> None:
+        """Finish what is in hand, for at most LAST_SENDS seconds; the rest is given back."""
+        if self._in_hand:
+            _, late = await asyncio.wait(self._in_hand, timeout=LAST_SENDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def next_due(self) -> float | None:
         """Seconds until a report is due; None when nothing waits."""
         return await outbox.next_due(self._services.pool)
+
+    async def _send_in_time(self, item: OutboxItem, send_until: float) -> None:
+        """Send until that time of the loop's clock, then give the item back. Whether a request that was broken off had
+        its effect is looked up by the next attempt, as after a lost answer.
+        """
+        try:
+            async with asyncio.timeout_at(send_until):
+                await self._send(item)
+        except TimeoutError:
+            log.warning("report_out_of_time", repo=item.repo_id, head=item.head_sha, attempt=item.attempts)
+            await self._give_back(item, "not sent within its time")
+        except asyncio.CancelledError:
+            await self._give_back(item, "the worker was stopped")
+            raise
+        except Exception as error:  # the database's, or a defect of ours: it is sent again after the lease
+            log.error("report_failed", repo=item.repo_id, error=repr(error), exc_info=not is_transient(error))
+
+    async def _give_back(self, item: OutboxItem, reason: str) -> None:
+        with contextlib.suppress(Exception):  # else it is due again after the lease
+            await outbox.retry_later(self._services.pool, item, reason, timedelta(0))
 
     async def _send(self, item: OutboxItem) -> None:
         client = self._services.app.installation(item.installation_id)

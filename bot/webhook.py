@@ -7,10 +7,12 @@ deliveries").
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from uuid import UUID
 
 import structlog
@@ -18,11 +20,19 @@ from aiohttp import web
 from prometheus_client import Counter
 
 from bot.payloads import Envelope, UnreadablePayloadError, envelope
-from storage.database import is_down
+from storage.database import is_transient
 from storage.inbox import NewDelivery
 
 # GitHub sends at most 25 MB (GitHub webhook docs, "Payload cap"); one MiB more leaves room for what "MB" means.
 MAX_BODY = 26 * 1024 * 1024
+
+# GitHub itself waits no longer for the answer; who sends slower than that only holds a connection (seconds).
+READ_TIMEOUT = 10.0
+
+# A body costs several times its size while it is parsed and stored, so few large ones (bytes) are in hand at a time.
+# Nearly all deliveries are smaller and never wait for these.
+LARGE = 1024 * 1024
+LARGE_AT_ONCE = 4
 
 # Only the bytes of the body are signed, so the header must have exactly GitHub's form before it is compared.
 SIGNATURE = re.compile(rb"sha256=[0-9a-f]{64}")
@@ -87,27 +97,78 @@ def _new_delivery(event: str, guid: UUID, body: bytes) -> NewDelivery:
     )
 
 
-class Webhook:
-    """The receiver: holds the secrets (current first, then the one being retired) and the inbox's recorder."""
+class _BusyError(Exception):
+    """Too many large bodies are in hand. Ours: the delivery can be sent again later."""
 
-    def __init__(self, *, record: Record, secrets: Sequence[str]) -> None:
+
+class _TooLargeError(Exception):
+    """The body is larger than GitHub sends."""
+
+
+class Webhook:
+    """The receiver: holds the secrets (current first, then the one being retired) and the inbox's recorder.
+
+    `read_timeout`: seconds in which a body must arrive.
+    """
+
+    def __init__(self, *, record: Record, secrets: Sequence[str], read_timeout: float = READ_TIMEOUT) -> None:
         if not secrets or not all(secrets):
             raise ValueError("a webhook secret is required")
         self._record = record
         self._secrets = tuple(secret.encode() for secret in secrets)
+        self._read_timeout = read_timeout
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def receive(self, request: web.Request) -> web.Response:
-        """Answer one delivery: 202 stored or not needed, 400, 401, 413, 415, or 503 when it could not be stored."""
+        """Answer one delivery: 202 stored or not needed, 400, 401, 408, 413, 415, or 503 when it cannot be stored."""
         if (request.content_length or 0) > MAX_BODY:
             return _answer(request, 413, "the body is larger than GitHub sends", close=True)
         if "Content-Encoding" in request.headers:
             return _answer(request, 415, "GitHub sends bodies uncompressed", close=True)
-        body = await request.read()  # beyond client_max_size aiohttp answers 413
-        header = _header(request, "X-Hub-Signature-256").encode("utf-8", "surrogateescape")
-        if not valid_signature(body, header, self._secrets):
-            RECEIVED.labels("unknown", "bad_signature").inc()
-            return _answer(request, 401, "the signature X-Hub-Signature-256 is missing or wrong")
-        return await self._accept(request, body)
+        async with AsyncExitStack() as held:  # a large body's place, until it is answered
+            body = await self._read(request, held)
+            if isinstance(body, web.Response):
+                return body
+            header = _header(request, "X-Hub-Signature-256").encode("utf-8", "surrogateescape")
+            if not valid_signature(body, header, self._secrets):
+                RECEIVED.labels("unknown", "bad_signature").inc()
+                return _answer(request, 401, "the signature X-Hub-Signature-256 is missing or wrong")
+            return await self._accept(request, body)
+
+    async def _read(self, request: web.Request, held: AsyncExitStack) -> bytes | web.Response:
+        """The body, or the answer to one that does not arrive as it should. `held` keeps the place of a large one."""
+        try:
+            async with asyncio.timeout(self._read_timeout):
+                return await self._body(request, held)
+        except TimeoutError:
+            return _answer(request, 408, f"the body did not arrive within {self._read_timeout:g} s", close=True)
+        except _TooLargeError:
+            return _answer(request, 413, "the body is larger than GitHub sends", close=True)
+        except _BusyError:
+            RECEIVED.labels("unknown", "busy").inc()
+            return _answer(request, 503, "too many large deliveries at once; redeliver it later", close=True)
+        except (web.RequestPayloadError, ConnectionError):  # wrong chunks, or the sender went away
+            return _answer(request, 400, "the body broke off", close=True)
+
+    async def _body(self, request: web.Request, held: AsyncExitStack) -> bytes:
+        chunks, size, large = [], 0, False
+        while chunk := await request.content.readany():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > MAX_BODY:
+                raise _TooLargeError
+            if size > LARGE and not large:
+                large = True
+                await self._wait_for_place(held)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def _wait_for_place(self, held: AsyncExitStack) -> None:
+        """Take one of the places for large bodies; half of the time is left for reading the rest."""
+        try:
+            async with asyncio.timeout(self._read_timeout / 2):
+                await held.enter_async_context(self._large)
+        except TimeoutError:
+            raise _BusyError from None
 
     async def _accept(self, request: web.Request, body: bytes) -> web.Response:
         event = _header(request, "X-GitHub-Event")
@@ -125,7 +186,7 @@ class Webhook:
         try:
             new = await self._record(_new_delivery(event, guid, body))
         except Exception as error:
-            if not is_down(error):
+            if not is_transient(error):
                 raise
             RECEIVED.labels(event, "database_down").inc()
             log.warning("delivery_not_stored", delivery=str(guid), event_name=event, error=type(error).__name__)
@@ -142,6 +203,11 @@ def _answer(request: web.Request, status: int, text: str, *, close: bool = False
     return response
 
 
-def add_routes(app: web.Application, *, record: Record, secrets: Sequence[str]) -> None:
-    """Mount POST /webhook. `record` stores one delivery durably and tells whether it was new; `secrets`: one or two."""
-    app.router.add_post("/webhook", Webhook(record=record, secrets=secrets).receive)
+def add_routes(
+    app: web.Application, *, record: Record, secrets: Sequence[str], read_timeout: float = READ_TIMEOUT
+) -> None:
+    """Mount POST /webhook. `record` stores one delivery durably and tells whether it was new; `secrets`: one or two.
+
+    `read_timeout`: seconds in which a body must arrive.
+    """
+    app.router.add_post("/webhook", Webhook(record=record, secrets=secrets, read_timeout=read_timeout).receive)

@@ -18,6 +18,7 @@ from prometheus_client import Counter, Histogram
 
 from bot.handlers import handle
 from bot.payloads import UnreadablePayloadError
+from bot.publish import LEASE as REPORT_LEASE
 from bot.publish import Publisher
 from bot.retry import ATTEMPTS, delay_before_retry
 from bot.schedules import run_schedules
@@ -34,13 +35,14 @@ log = structlog.get_logger(__name__)
 
 # A lane is taken over when its holder was silent for this long; the holder says that it lives three times as often.
 LEASE = timedelta(seconds=30)
-HEARTBEAT = LEASE / 3
 
 # NOTIFY only hurries: without it, work is found by looking this often (seconds).
 POLL = 2.0
 
-# A stop that takes longer is a kill on common hosts (30 s on Heroku): lanes still held are then released unfinished.
-DRAIN = 20.0
+# A stop that takes longer than cli.serve.GRACE, 25 s, is a kill: lanes still held after DRAIN are released unfinished;
+# then what they wanted to be reported is sent (seconds).
+DRAIN = 18.0
+LAST_REPORTS = 3.0
 
 PROCESSED = Counter("stepgate_processed_total", "Deliveries processed", ["event", "result"])
 SECONDS = Histogram("stepgate_processing_seconds", "From claim to saved verdict", ["event"])
@@ -49,75 +51,108 @@ SECONDS = Histogram("stepgate_processing_seconds", "From claim to saved verdict"
 class Worker:
     """One worker process (or the worker half of `serve`).
 
-    `dsn`: for the schedules' own connection; `holder` names the worker in leases; `concurrency` bounds lanes.
+    `dsn`: for the schedules' own connection; `holder` names the worker in leases; `concurrency` bounds lanes; a silent
+    worker's lanes are taken over after `lease`, its reports after `report_lease`.
     """
 
-    def __init__(self, services: Services, listener: Listener, *, dsn: str, holder: str, concurrency: int) -> None:
+    def __init__(
+        self,
+        services: Services,
+        listener: Listener,
+        *,
+        dsn: str,
+        holder: str,
+        concurrency: int,
+        lease: timedelta = LEASE,
+        report_lease: timedelta = REPORT_LEASE,
+    ) -> None:
         self._services = services
         self._dsn = dsn
         self._pool = services.pool
         self._listener = listener
         self._holder = holder
+        self._lease = lease
         self._slots = asyncio.Semaphore(concurrency)
-        self._publisher = Publisher(services, holder=holder)
+        self._publisher = Publisher(services, holder=holder, lease=report_lease)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; then finish what is in hand (at most DRAIN seconds) and give back the rest."""
-        held: set[asyncio.Task[None]] = set()
-        loops = [
-            asyncio.create_task(self._supervised("lanes", lambda: self._dispatch(held))),
-            asyncio.create_task(self._supervised("outbox", self._publish)),
-            asyncio.create_task(self._supervised("schedules", lambda: run_schedules(self._dsn, self._services))),
-        ]
-        await stop.wait()
-        await _cancel(loops)
-        if held:
-            _, late = await asyncio.wait(held, timeout=DRAIN)
-            await _cancel(late)
-        with contextlib.suppress(Exception):  # reports not sent now are sent by whoever polls the outbox next
-            await asyncio.wait_for(self._publisher.send_due(), timeout=3)
+        """Work until `stop` is set; then finish what is in hand (DRAIN + LAST_REPORTS seconds), give back the rest.
 
-    async def _supervised(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
-        """Run `loop` for ever: a failure (the database is away, say) is logged and the loop starts again."""
-        while True:
+        The loops over lanes and reports end by themselves: a claim that is cancelled half-way may have been taken, and
+        what it took would wait for the end of its lease.
+        """
+        held: set[asyncio.Task[None]] = set()
+        drained = asyncio.Event()
+        lanes_loop = self._supervise("lanes", lambda: self._dispatch(held, stop), stop)
+        reports_loop = self._supervise("outbox", lambda: self._publish(drained), drained)
+        schedules = self._supervise("schedules", lambda: run_schedules(self._dsn, self._services), stop)
+        await stop.wait()
+        self._listener.event("lane_due").set()
+        await _cancel({schedules})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN):
+                await asyncio.wait({lanes_loop})
+                if held:
+                    await asyncio.wait(held)
+        await _cancel({lanes_loop, *held})
+        drained.set()
+        self._listener.event("outbox_due").set()
+        await asyncio.wait({reports_loop}, timeout=LAST_REPORTS)
+        await _cancel({reports_loop})
+        await self._publisher.close()  # reports not sent now are sent by whoever polls the outbox next
+
+    def _supervise(self, name: str, loop: Callable[[], Awaitable[None]], until: asyncio.Event) -> asyncio.Task[None]:
+        """Run `loop` again and again until `until` is set, in a task of its own."""
+        return asyncio.create_task(self._supervised(name, loop, until), name=name)
+
+    async def _supervised(self, name: str, loop: Callable[[], Awaitable[None]], until: asyncio.Event) -> None:
+        """A failure (the database is away, say) is logged and the loop starts again."""
+        while not until.is_set():
             try:
                 await loop()
             except Exception as error:
                 log.warning("worker_loop_failed", loop=name, error=repr(error), exc_info=not is_transient(error))
                 await asyncio.sleep(1.0 + random.random())  # noqa: S311 (spreads replicas, no secret)
 
-    async def _dispatch(self, held: set[asyncio.Task[None]]) -> None:
+    async def _dispatch(self, held: set[asyncio.Task[None]], stop: asyncio.Event) -> None:
         """Claim due lanes, one task each, as long as there is a free slot; wait for a wake-up when none is due."""
         due = self._listener.event("lane_due")
-        while True:
+        while not stop.is_set():
             await self._slots.acquire()
             try:
                 due.clear()
-                lane = await lanes.claim(self._pool, self._holder, LEASE)
+                lane = None if stop.is_set() else await lanes.claim(self._pool, self._holder, self._lease)
             except BaseException:
                 self._slots.release()
                 raise
             if lane is None:
                 self._slots.release()
-                await _wait(due, await lanes.next_due(self._pool))
+                due_in = await lanes.next_due(self._pool)
+                if not stop.is_set():
+                    await _wait(due, due_in)
                 continue
-            task = asyncio.create_task(self._work(lane))
+            task = asyncio.create_task(self._work(lane, stop))
             held.add(task)
             task.add_done_callback(held.discard)
             task.add_done_callback(lambda _: self._slots.release())
 
-    async def _publish(self) -> None:
+    async def _publish(self, drained: asyncio.Event) -> None:
+        """Send what is due until the worker is drained and nothing is due any more."""
         due = self._listener.event("outbox_due")
         while True:
             due.clear()
-            if not await self._publisher.send_due():
-                await _wait(due, await self._publisher.next_due())
+            if await self._publisher.send_due():
+                continue
+            due_in = await self._publisher.next_due()
+            if drained.is_set():
+                return
+            await _wait(due, due_in)
 
-    async def _work(self, lane: Lane) -> None:
+    async def _work(self, lane: Lane, stop: asyncio.Event) -> None:
         """Process a lane until nothing in it is due, under a heartbeat; give it back whatever happens."""
         heart = asyncio.create_task(self._beat(lane, asyncio.current_task()))
         try:
-            while deliveries := await inbox.waiting(self._pool, lane):
+            while not stop.is_set() and (deliveries := await inbox.waiting(self._pool, lane)):
                 await self._process(lane, deliveries)
         except LeaseLost:
             log.warning("lease_lost", lane=lane.lane_id, token=lane.token)
@@ -131,9 +166,9 @@ class Worker:
     async def _beat(self, lane: Lane, work: asyncio.Task[None] | None) -> None:
         """Prolong the lease; when it is lost, stop the work at once (its writes would be refused anyway)."""
         while True:
-            await asyncio.sleep(HEARTBEAT.total_seconds())
+            await asyncio.sleep(self._lease.total_seconds() / 3)
             try:
-                alive = await lanes.heartbeat(self._pool, lane, LEASE)
+                alive = await lanes.heartbeat(self._pool, lane, self._lease)
             except Exception as error:
                 log.warning("heartbeat_failed", lane=lane.lane_id, error=repr(error))
                 continue
@@ -144,6 +179,10 @@ class Worker:
     async def _process(self, lane: Lane, deliveries: tuple[StoredDelivery, ...]) -> None:
         """Process the first delivery (with the pushes of its ref that wait behind it), or put it off, or bury it."""
         first = deliveries[0]
+        if first.attempts >= ATTEMPTS:  # failed attempts are settled: the last one ended its worker, not only itself
+            PROCESSED.labels(first.event, "dead").inc()
+            await inbox.bury(self._pool, lane, first.inbox_id, f"none of {first.attempts} attempts came to an end")
+            return
         log_ = log.bind(lane=lane.lane_id, delivery=str(first.guid), event_name=first.event, attempt=first.attempts + 1)
         try:
             with SECONDS.labels(first.event).time():
@@ -168,7 +207,9 @@ class Worker:
         PROCESSED.labels(delivery.event, "retried").inc()
         retry_after = error.retry_after if isinstance(error, GitHubError) else None
         seconds = delay_before_retry(attempts, retry_after, random.random)
-        await inbox.retry_later(self._pool, lane, delivery.inbox_id, _sentence(error), timedelta(seconds=seconds))
+        delay = timedelta(seconds=seconds)
+        counts = not isinstance(error, RateLimited)
+        await inbox.retry_later(self._pool, lane, delivery.inbox_id, _sentence(error), delay, counts=counts)
 
 
 def _sentence(error: Exception) -> str:
@@ -181,7 +222,7 @@ async def _wait(event: asyncio.Event, due_in: float | None) -> None:
         await asyncio.wait_for(event.wait(), timeout=POLL if due_in is None else max(0.01, min(POLL, due_in)))
 
 
-async def _cancel(tasks: list[asyncio.Task[None]] | set[asyncio.Task[None]]) -> None:
+async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

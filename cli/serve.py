@@ -23,6 +23,8 @@ FINISH_REQUESTS = 10.0
 # A connection may be silent, or send the head of a request, for this long: longer than a proxy keeps one that it does
 # not use (Heroku's router 90 s, nginx 60 s, by their documents), so that it is never closed under a request.
 IDLE = 120.0
+# What is still sent after an answer is read and dropped for this long, so that the sender gets to see the answer.
+LINGER = 2.0
 
 
 def leave_on_sigterm() -> None:
@@ -122,7 +124,12 @@ async def serve_http(app: web.Application, *, host: str, port: int, stop: asynci
 
     # Nobody sends us compressed bodies: unpacking what a handler refuses would be work for whoever asks for it.
     runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=FINISH_REQUESTS, keepalive_timeout=idle, auto_decompress=False
+        app,
+        access_log=None,
+        shutdown_timeout=FINISH_REQUESTS,
+        keepalive_timeout=idle,
+        lingering_time=LINGER,
+        auto_decompress=False,
     )
     await runner.setup()
     try:

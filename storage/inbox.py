@@ -84,16 +84,22 @@ class StoredDelivery:
         return cls(**{name: row[name] for name in cls.__slots__})
 
 
-# Records a batch; of lanes with really new deliveries, wakes those that are not due yet. Lanes are locked in the order
-# of their ids, so that two batches never wait for each other.
+# Records a batch; of lanes with really new deliveries, wakes those that are not due yet. Numbers are given in order of
+# arrival, but rows are inserted in the order of their guids and lanes locked in the order of their ids: two batches
+# that hold the same redeliveries, or name the same lanes, never wait for each other in a circle.
 _RECORD = """
 WITH given AS (
     SELECT *, row_number() OVER (PARTITION BY guid, event ORDER BY ordinal) AS nth
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::bytea[], $8::jsonb[])
         WITH ORDINALITY AS d (guid, event, action, installation_id, repo_id, lane_id, payload, headers, ordinal)
+), numbered AS MATERIALIZED (
+    SELECT *, nextval(pg_get_serial_sequence('delivery', 'inbox_id')) AS inbox_id
+    FROM (SELECT * FROM given WHERE nth = 1 ORDER BY ordinal) AS arrived
 ), added AS (
-    INSERT INTO delivery (guid, event, action, installation_id, repo_id, lane_id, payload, headers)
-    SELECT guid, event, action, installation_id, repo_id, lane_id, payload, headers FROM given ORDER BY ordinal
+    INSERT INTO delivery (inbox_id, guid, event, action, installation_id, repo_id, lane_id, payload, headers)
+    OVERRIDING SYSTEM VALUE
+    SELECT inbox_id, guid, event, action, installation_id, repo_id, lane_id, payload, headers
+    FROM numbered ORDER BY guid, event
     ON CONFLICT ON CONSTRAINT delivery_guid_event_key DO NOTHING
     RETURNING guid, event, lane_id
 ), woken AS (
@@ -232,7 +238,10 @@ _FINISH = _GUARDED.format(
     assignments="state = $4, outcome = $5, finished_at = clock_timestamp(), next_attempt_at = NULL, last_error = NULL, "
     "payload = CASE WHEN $6 THEN payload END"
 )
-_RETRY = _GUARDED.format(assignments="next_attempt_at = now() + $4::interval, last_error = $5")
+_RETRY = _GUARDED.format(
+    assignments="next_attempt_at = now() + $4::interval, last_error = $5, "
+    "attempts = CASE WHEN $6 THEN attempts ELSE greatest(attempts - 1, 0) END"
+)
 _BURY = _GUARDED.format(
     assignments="state = 'dead', outcome = 'dead', finished_at = clock_timestamp(), next_attempt_at = NULL, "
     "last_error = $4"
@@ -268,9 +277,14 @@ async def finish(
     await _write(pool, _FINISH, lane, ids, state, storable(outcome), keep_body)
 
 
-async def retry_later(pool: Pool, lane: Lane, inbox_id: int, error: str, delay: timedelta) -> None:
-    """Put a delivery off by `delay`, with the reason. Raises LeaseLost."""
-    await _write(pool, _RETRY, lane, [inbox_id], delay, storable(error))
+async def retry_later(
+    pool: Pool, lane: Lane, inbox_id: int, error: str, delay: timedelta, *, counts: bool = True
+) -> None:
+    """Put a delivery off by `delay`, with the reason. Raises LeaseLost.
+
+    `counts` False: waiting for a rate limit is no failed attempt.
+    """
+    await _write(pool, _RETRY, lane, [inbox_id], delay, storable(error), counts)
 
 
 async def bury(pool: Pool, lane: Lane, inbox_id: int, error: str) -> None:

@@ -64,7 +64,9 @@ SELECT s.*, now() AS read_at,
     (SELECT coalesce(array_agg(DISTINCT after_sha), '{}') FROM (
         SELECT after_sha FROM push_attempt
         WHERE session_id = s.session_id AND verdict = 'blocked' AND attempt_id > since.attempt_id
-        ORDER BY attempt_id DESC LIMIT 1000) AS recent) AS blocked_heads
+        ORDER BY attempt_id DESC LIMIT 1000) AS recent) AS blocked_heads,
+    (SELECT coalesce(array_agg(DISTINCT after_sha), '{}') FROM push_attempt
+     WHERE session_id = s.session_id AND after_sha = ANY ($2::text[])) AS known_heads
 FROM lab_session AS s LEFT JOIN repo_mapping AS m ON m.session_id = s.session_id AND m.state = 'active'
 CROSS JOIN LATERAL (SELECT coalesce(max(attempt_id), 0) AS attempt_id FROM push_attempt
     WHERE session_id = s.session_id AND verdict = 'accepted') AS since
@@ -92,8 +94,8 @@ def facts_from_rows(staff: Sequence[dict[str, Any]], heads: Sequence[dict[str, A
 async def judging_state(pool: Pool, session_id: UUID, *, heads: Sequence[str] = ()) -> JudgingState | None:
     """All that a verdict leans on beyond git, read at one moment; None: no such session.
 
-    `heads`: shas, besides the session's own, whose workflow runs and checks matter. One query; a lab version that was
-    not used before costs another.
+    `heads`: shas, besides the session's own, whose workflow runs and checks matter, and of which is told whether the
+    ledger has them. One query; a lab version that was not used before costs another.
     """
     row = await pool.fetchrow(_JUDGING_STATE, session_id, list(heads))
     if row is None:
@@ -109,6 +111,7 @@ async def judging_state(pool: Pool, session_id: UUID, *, heads: Sequence[str] = 
         head_rewrite=row["head_rewrite"],
         branch_head_seen=row["branch_head_seen"],
         read_at=row["read_at"],
+        known_heads=frozenset(row["known_heads"]),
     )
 
 

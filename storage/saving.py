@@ -35,7 +35,8 @@ class JudgingState:
 
     `mapping` None: nothing is bound now. `fact_ids`: the staff facts in force. `blocked_heads`: distinct blocked heads
     since the last accepted one. `head_rewrite`: the session's head is blocked and no descendant of its accepted one.
-    `branch_head_seen`: the newest head of the lab's branch that is known, judged or not.
+    `branch_head_seen`: the newest head of the lab's branch that is known, judged or not. `known_heads`: those of the
+    heads asked for that the ledger has.
     """
 
     session: Session
@@ -48,6 +49,7 @@ class JudgingState:
     head_rewrite: bool
     branch_head_seen: str | None
     read_at: datetime
+    known_heads: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,13 @@ def template_database(postgres_dsn: str) -> str:
 @pytest.fixture
 def fresh_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
     """Address of an empty, migrated database that is dropped after the test."""
+    with new_database(postgres_dsn, template_database) as dsn:
+        yield dsn
+
+
+@contextlib.contextmanager
+def new_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
+    """Address of an empty, migrated database that is dropped at the end, for fixtures of any scope."""
     name = f"test_{uuid4().hex}"
     _finish(_execute(postgres_dsn, f"CREATE DATABASE {name} TEMPLATE {template_database}"))
     try:
