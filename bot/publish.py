@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from datetime import timedelta
 
 import structlog
@@ -55,7 +56,7 @@ class Publisher:
 
         Raises database errors of the claim. When this is cancelled, reports in hand are sent all the same (`close`).
         """
-        send_until = asyncio.get_running_loop().time() + self._lease.total_seconds() * SEND_WITHIN
+        send_until = time.monotonic() + self._lease.total_seconds() * SEND_WITHIN
         items = await outbox.claim(self._services.pool, self._holder, self._lease, BATCH)
         tasks = {asyncio.create_task(self._send_in_time(item, send_until)) for item in items}
         for task in tasks:
@@ -78,12 +79,12 @@ class Publisher:
         return await outbox.next_due(self._services.pool)
 
     async def _send_in_time(self, item: OutboxItem, send_until: float) -> None:
-        """Send until that time of the loop's clock, then give the item back. Whether a request that was broken off had
-        its effect is looked up by the next attempt, as after a lost answer.
+        """Send until that time of the monotonic clock, then give the item back. Whether a request that was broken off
+        had its effect is looked up by the next attempt, as after a lost answer.
         """
         try:
-            async with asyncio.timeout_at(send_until):
-                await self._send(item)
+            async with asyncio.timeout(send_until - time.monotonic()):
+                await self._send(item, send_until)
         except TimeoutError:
             log.warning("report_out_of_time", repo=item.repo_id, head=item.head_sha, attempt=item.attempts)
             await self._give_back(item, "not sent within its time")
@@ -97,21 +98,23 @@ class Publisher:
         with contextlib.suppress(Exception):  # else it is due again after the lease
             await outbox.retry_later(self._services.pool, item, reason, timedelta(0))
 
-    async def _send(self, item: OutboxItem) -> None:
+    async def _send(self, item: OutboxItem, send_until: float) -> None:
         client = self._services.app.installation(item.installation_id)
         try:
             if item.check_run_due:
-                await self._send_check_run(client, item)
+                await self._send_check_run(client, item, send_until)
             if item.status_due:
                 await self._send_status(client, item)
         except GitHubError as error:
             await self._failed(item, error)
 
-    async def _send_check_run(self, client: InstallationClient, item: OutboxItem) -> None:
+    async def _send_check_run(self, client: InstallationClient, item: OutboxItem, send_until: float) -> None:
         run = item.check_run
         found = None
         if item.attempts > 1:  # an earlier attempt may have posted it
             found = await client.find_check_run(item.repo_full_name, run.head_sha, run.name, run.external_id)
+        if time.monotonic() > send_until:  # a process that wakes from a freeze comes here before its time-out fires
+            raise TimeoutError
         run_id = found if found is not None else await client.create_check_run(item.repo_full_name, run)
         await outbox.sent_check_run(self._services.pool, item, run_id)
         REPORTS.labels("check_run", "found" if found is not None else "sent").inc()

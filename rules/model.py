@@ -239,7 +239,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class TreeEntry:
-    """A file of a tree: git's mode ("100644", "100755", "120000" link, "160000" submodule), object sha, size in bytes."""
+    """A file of a tree: git's mode ("100644", "100755", "120000" link, "160000" submodule), sha, size in bytes."""
 
     path: str
     mode: str
@@ -440,7 +440,8 @@ class Verdict:
     """What judging a head said. Explains itself: report, page and command line render this same value.
 
     `done_before` is progress under today's step ids; `done_after` = done_before - losses + gains. `complete`: every
-    non-optional step is done. `blocked`: some violation has level block.
+    non-optional step is done. `blocked`: some violation has level block. `template_number`: the version of the template
+    that HEAD's protected files come nearest to: 0 the pinned one, n the n-th later commit.
     """
 
     head_sha: str
@@ -455,6 +456,7 @@ class Verdict:
     steps: tuple[StepStatus, ...]
     complete: bool
     rewrite: bool = False
+    template_number: int = 0
 
     @property
     def accepted_after(self) -> str | None:
@@ -481,7 +483,7 @@ class SessionStatus(StrEnum):
 
     IN_PROGRESS = "IN_PROGRESS"
     STUCK = "STUCK"
-    VERIFIED_PASS = "VERIFIED_PASS"
+    VERIFIED_PASS = "VERIFIED_PASS"  # noqa: S105 (a status)
     DEFERRED = "DEFERRED"
     EXPIRED = "EXPIRED"
 

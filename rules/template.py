@@ -11,10 +11,14 @@ from rules.snapshot import differing, same_content
 
 @dataclass(frozen=True, slots=True)
 class Astray:
-    """Protected paths that are not the template's. `version`: the tree of the template that they were compared with."""
+    """Protected paths that are not the template's. `version`: the tree of the template that they were compared with.
+
+    `number`: 0 for the pinned version, n for the n-th later commit.
+    """
 
     paths: frozenset[str]
     version: Tree
+    number: int
 
 
 class Template:
@@ -49,13 +53,13 @@ class Template:
         sync. Of equally near ones the version that leaves most to what was accepted before, then the oldest.
         """
         nearest: tuple[tuple[int, int], Astray] | None = None
-        for version in (self.pinned, *self.later):
+        for number, version in enumerate((self.pinned, *self.later)):
             changed = self.changed(tree) if version is self.pinned else differing(version, tree)
             paths = frozenset(path for path in changed if self._paths.place(path).protected)
             if not paths:
-                return Astray(paths, version)
+                return Astray(paths, version, number)
             stale = sum(accepted.get(path) == tree.get(path) for path in paths)
             if nearest is None or (len(paths), stale) < nearest[0]:
-                nearest = ((len(paths), stale), Astray(paths, version))
+                nearest = ((len(paths), stale), Astray(paths, version, number))
         assert nearest is not None  # there is always the pinned version  # noqa: S101
         return nearest[1]

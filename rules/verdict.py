@@ -64,6 +64,7 @@ def judge(lab: Lab, progress: Progress, snapshot: Snapshot, facts: Facts) -> Ver
         steps=tuple(_step_statuses(case, done1, judged)),
         complete=all(step.optional or step.id in done1 for step in lab.steps),
         rewrite=is_rewrite(snapshot),
+        template_number=case.head.astray.number,
     )
 
 
@@ -170,7 +171,9 @@ def _taken_away(case: _Case) -> frozenset[str]:
     if reopen == "never" or (reopen == "rewrite" and not is_rewrite(case.snapshot)):
         return frozenset()
     accepted = View(case.snapshot.accepted, case.snapshot.accepted_sha)
-    head = View(case.snapshot.head, case.snapshot.head_sha, Held((case.head,), case.rules_before, case.done).back)
+    head = View(
+        case.snapshot.head, case.snapshot.head_sha, Held((case.head,), case.rules_before, case.rules_before.before).back
+    )
     return frozenset(
         step.id
         for step in case.lab.steps
@@ -191,23 +194,26 @@ def _done1(case: _Case) -> tuple[frozenset[str], View, dict[str, str]]:
     """
     done = case.rules.before | case.facts.completed
     earned: dict[str, str] = {}
+    returning = case.lost.needing & case.rules_before.before
     for commit in case.snapshot.commits:
-        done, _ = _fixpoint(case, commit, done)
+        done, _ = _fixpoint(case, commit, done, returning)
         for step_id in done - case.done:
             earned.setdefault(step_id, commit.sha)
     head = CommitTree(case.snapshot.head_sha, case.snapshot.head)
-    done1, judged = _fixpoint(case, head, done | case.start)
+    done1, judged = _fixpoint(case, head, done | case.start, case.lost.needing)
     return done1, judged, dict.fromkeys(done1 - case.done, head.sha) | earned
 
 
-def _fixpoint(case: _Case, commit: CommitTree, start: frozenset[str]) -> tuple[frozenset[str], View]:
+def _fixpoint(
+    case: _Case, commit: CommitTree, start: frozenset[str], returning: frozenset[str]
+) -> tuple[frozenset[str], View]:
     """done1 at one commit of the push, and JUDGED: the commit's tree with each held path put back.
 
     repeat { for s in open, in list order: if holds(s.complete, JUDGED) then done += s } until nothing changes
 
     Held are the paths that violate at this commit or at HEAD: neither may help. Held only shrinks while done grows, and
-    does so at once: an open step never has its own files held. A step that was lost only because it needs a lost one
-    comes back with it: its own result was not taken away. What staff reopened stays open for as long as they say.
+    does so at once: an open step never has its own files held. `returning` steps were lost only because they need a
+    lost one, and come back with it: their own result was not taken away.
     """
     at_head = commit.tree is case.snapshot.head
     changes = (case.head,) if at_head else (case.head, Changes(commit.tree, case.rules))
@@ -221,7 +227,7 @@ def _fixpoint(case: _Case, commit: CommitTree, start: frozenset[str]) -> tuple[f
         for step in case.lab.steps:
             if step.id in failed or step.id in case.kept_open or not case.rules.is_open(step, done):
                 continue
-            if step.id in case.lost.needing or holds(step, judged, case.evidence):
+            if step.id in returning or holds(step, judged, case.evidence):
                 done.add(step.id)
                 again = True
                 if held.release(done):

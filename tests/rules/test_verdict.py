@@ -273,19 +273,21 @@ def test_protected_edits_that_slipped_through_are_seen_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "expected"),
+    ("head", "expected", "number"),
     [
-        ({"tests/a": "1", "tests/b": "1"}, []),
-        ({"tests/a": "2", "tests/b": "2"}, []),
-        ({"tests/a": "3"}, []),
-        ({"tests/a": "2", "tests/b": "1"}, ["tests/b"]),
-        ({"tests/a": "3", "tests/b": "1"}, ["tests/b"]),
-        ({"tests/a": "2", "tests/b": "mine"}, ["tests/b"]),
+        ({"tests/a": "1", "tests/b": "1"}, [], 0),
+        ({"tests/a": "2", "tests/b": "2"}, [], 1),
+        ({"tests/a": "3"}, [], 2),
+        ({"tests/a": "2", "tests/b": "1"}, ["tests/b"], 1),
+        ({"tests/a": "3", "tests/b": "1"}, ["tests/b"], 2),
+        ({"tests/a": "2", "tests/b": "mine"}, ["tests/b"], 1),
     ],
     ids=["pinned", "synced", "synced to the last", "old test restored", "deleted test restored", "edit after a sync"],
 )
-def test_protected_files_must_equal_one_template_commit_as_a_whole(head: Files, expected: list[str]) -> None:
-    """Any one version is fine; a mixture is a violation and names what differs from the nearest version."""
+def test_protected_files_must_equal_one_template_commit_as_a_whole(
+    head: Files, expected: list[str], number: int
+) -> None:
+    """Any one version is fine; a mixture is a violation and names what differs from the nearest version, and which."""
     later: list[Files] = [{"tests/a": "2", "tests/b": "2"}, {"tests/a": "3"}]
     push = snapshot(
         head,
@@ -294,7 +296,10 @@ def test_protected_files_must_equal_one_template_commit_as_a_whole(head: Files, 
         accepted={"tests/a": head["tests/a"], "tests/b": "2"},
     )
 
-    assert sorted(violating(verdict_of(TESTS, push))) == expected
+    verdict = verdict_of(TESTS, push)
+
+    assert sorted(violating(verdict)) == expected
+    assert verdict.template_number == number
 
 
 def test_a_protected_file_never_helps_a_step() -> None:
