@@ -45,6 +45,10 @@ log = structlog.get_logger(__name__)
 ROUNDS = 8
 
 
+# Refusals for the owner's sake: a delivery from before or after a transfer names the owner of then.
+_BY_OWNER = frozenset({BindingCode.OWNER_CHANGED, BindingCode.LEARNER_MISMATCH})
+
+
 class BindingRaceError(Exception):
     """Other writers kept changing the binding while we decided. Our fault; the delivery is retried."""
 
@@ -71,6 +75,8 @@ async def find_binding(services: Services, push: Push, *, source: MappingSource 
         if isinstance(decision, NeedLineage):
             given = await _with_lineage(services, push, given)
             decision = bind(given)
+        if isinstance(decision, Rejected) and decision.code in _BY_OWNER:
+            decision = bind(await _with_owner_of_now(services, push, given))
         match decision:
             case NeedLineage():
                 return Found(Ignored(BindingCode.NOT_A_LAB))  # the repository itself is gone
@@ -143,6 +149,16 @@ async def _known(services: Services, push: Push, coverage: Coverage) -> tuple[Bi
             return replace(given, mapping=state.mapping, session=state.session, lab_branch=branch), state
         services.mappings.drop(push.repo.repo_id)
     return given, None
+
+
+async def _with_owner_of_now(services: Services, push: Push, given: BindingInput) -> BindingInput:
+    """The same question with the owner that the API tells now, before anybody is refused by a payload."""
+    assert push.installation_id is not None  # noqa: S101 (bind asks for the installation first)
+    try:
+        repo, _ = await services.app.installation(push.installation_id).repository(push.repo.full_name)
+    except NotFound:
+        return given
+    return replace(given, repo=repo) if repo.repo_id == push.repo.repo_id else given
 
 
 async def _with_lineage(services: Services, push: Push, given: BindingInput) -> BindingInput:

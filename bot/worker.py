@@ -173,6 +173,7 @@ class Worker:
                 log.warning("heartbeat_failed", lane=lane.lane_id, error=repr(error))
                 continue
             if not alive and work is not None:
+                log.warning("lease_lost", lane=lane.lane_id, token=lane.token)
                 work.cancel()
                 return
 
