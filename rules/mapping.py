@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from rules.effort import Tick, unlimited
 from rules.model import Absent, AllOf, AnyOf, Changed, Condition, Contains, Exists, Lab, Lacks, Not, Tree
 from rules.patterns import Matches, compiled, specificity, with_roots
 
@@ -93,9 +94,13 @@ _specificity = lru_cache(maxsize=4_096)(specificity)
 
 
 class PathMap:
-    """Answers for one lab and the paths of some trees. `trees`: all that will be judged; each path is matched once."""
+    """Answers for one lab and the paths of some trees. `trees`: all that will be judged; each path is matched once.
 
-    def __init__(self, lab: Lab, trees: Iterable[Tree]) -> None:
+    `tick` is told of all work before it is done.
+    """
+
+    def __init__(self, lab: Lab, trees: Iterable[Tree], tick: Tick = unlimited) -> None:
+        self.tick = tick
         self._lab = lab
         self._trees = tuple({id(tree): tree for tree in trees}.values())
         self._layout = _layout(lab)
@@ -109,6 +114,7 @@ class PathMap:
         """Where the lab puts this path."""
         place = self._places.get(path)
         if place is None:
+            self.tick(len(path))
             matches = self._set.match(path)
             known = self._answers.get(id(matches))
             if known is None:
@@ -150,7 +156,9 @@ class PathMap:
         return found
 
     def _fitting(self, pattern: str) -> tuple[str, ...]:
-        return tuple(path for path in self._paths()[1] if self.fits(path, pattern))
+        paths = self._paths()[1]
+        self.tick(len(paths))
+        return tuple(path for path in paths if self.fits(path, pattern))
 
     def _literally(self, path: str) -> tuple[str, ...]:
         """The path itself, every spelling that is equal in NFC, and all that lies below it if it is a folder."""

@@ -1,7 +1,7 @@
 """judge(lab, progress, snapshot, facts) -> Verdict: steps.md section 5, line by line, in its own words.
 
     rewrite       conditions.is_rewrite             open(done)     permission.Rules.is_open
-    taken away    _taken_away                       held, JUDGED   permission.Held, conditions.View
+    taken away    _taken_away                       held, JUDGED   permission.Held, evidence.View
     start         _Case.start                       done1          _fixpoint, at each commit of the push
     path verdict  permission.Changes, Verdicts      gains, losses  _gains, _losses
 
@@ -16,7 +16,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from rules.conditions import Evidence, View, holds, is_rewrite, missing_facts, todays_ids, tree_holds
+from rules.conditions import holds, is_rewrite, missing_facts, todays_ids, tree_holds
+from rules.evidence import Evidence, View
 from rules.mapping import PathMap
 from rules.model import (
     ChangeKind,
@@ -128,11 +129,12 @@ class _Case:
         taken_away = _taken_away(self) - by_staff
         gone = by_staff | taken_away
         for _ in self.lab.steps:  # at most so many rounds, whatever the order of the list
-            gone |= {step.id for step in self.lab.steps if not gone.isdisjoint(step.needs)} & self._losable
+            gone |= {step.id for step in self.lab.steps if not gone.isdisjoint(step.needs)} & self.losable
         return _Lost(by_staff, taken_away, gone - by_staff - taken_away)
 
     @property
-    def _losable(self) -> frozenset[str]:
+    def losable(self) -> frozenset[str]:
+        """Completed steps without staff's override."""
         return self.done - self.facts.completed
 
     @cached_property
@@ -163,21 +165,22 @@ def _todays_facts(lab: Lab, facts: Facts) -> Facts:
 
 
 def _taken_away(case: _Case) -> frozenset[str]:
-    """Completed steps whose condition held at ACCEPTED and does not hold at HEAD, when policy.reopen says so.
+    """Completed steps, without staff's override, whose condition held at ACCEPTED and does not hold at HEAD.
 
-    HEAD with the paths put back that violate anyway: a violating path takes nothing away.
+    When policy.reopen says so; and at HEAD with the paths put back that violate by what was done before: a violating
+    path takes nothing away.
     """
     reopen = case.lab.policy.reopen
     if reopen == "never" or (reopen == "rewrite" and not is_rewrite(case.snapshot)):
         return frozenset()
     accepted = View(case.snapshot.accepted, case.snapshot.accepted_sha)
-    head = View(
-        case.snapshot.head, case.snapshot.head_sha, Held((case.head,), case.rules_before, case.rules_before.before).back
-    )
+    held = Held((case.head,), case.rules_before, case.rules_before.before)
+    head = View(case.snapshot.head, case.snapshot.head_sha, held.back)
+    losable = case.losable
     return frozenset(
         step.id
         for step in case.lab.steps
-        if step.id in case.done - case.facts.completed  # without staff's override
+        if step.id in losable
         and tree_holds(step, accepted, case.evidence)
         and not tree_holds(step, head, case.evidence)
     )

@@ -6,19 +6,8 @@ from collections.abc import Collection
 
 import pytest
 
-from rules.conditions import (
-    MAX_BYTES,
-    MAX_FILES,
-    Evidence,
-    MissingBlob,
-    View,
-    holds,
-    may_reopen,
-    missing_facts,
-    needed,
-    needed_for,
-    tree_holds,
-)
+from rules.conditions import holds, may_reopen, missing_facts, needed, needed_for, tree_holds
+from rules.evidence import MAX_BYTES, MAX_FILES, Evidence, MissingBlob, View
 from rules.mapping import PathMap
 from rules.model import (
     Absent,

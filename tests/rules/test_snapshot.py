@@ -91,6 +91,7 @@ def test_content_is_the_same_under_another_executable_bit_only() -> None:
     assert not same_entry(entry("x"), entry(executable("x")))
     assert not same_content(entry("x"), entry(link("x")))
     assert same_content(None, None)
+    assert same_entry(None, None)
     assert not same_content(None, entry("x"))
     assert not same_entry(entry("x"), None)
     assert entry_kind(entry(Special(b"x", "100664"))) == "file"

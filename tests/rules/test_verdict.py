@@ -404,6 +404,15 @@ def test_refused_rework_takes_nothing_away() -> None:
     assert (verdict.blocked, verdict.losses) == (True, ())
 
 
+def test_work_on_a_step_that_this_push_reopened_is_no_rework() -> None:
+    """The rewrite took step a's result away, so a is open: doing it again in another of its files is its work."""
+    a_lab = lab(step("a", "/x", "/y"), policy=Policy(rework="block"))
+    verdict = verdict_of(a_lab, snapshot({"y": "1"}, accepted={"x": "1"}, rewrite=True), done={"a"})
+
+    assert (verdict.blocked, verdict.losses) == (False, ())
+    assert verdict.done_after == {"a"}
+
+
 @pytest.mark.parametrize(("level", "blocked"), [("block", True), ("warn", False)])
 def test_files_of_locked_steps_may_be_made_a_warning(level: Level, blocked: bool) -> None:
     """A warned head is accepted; the locked step still waits for its turn, and then needs no push."""

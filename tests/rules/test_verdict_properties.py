@@ -44,14 +44,14 @@ from rules.verdict import judge
 from tests.support.labs import Content, Files, blobs, chain, executable, lab, link, saved, sha, snapshot, step, tree
 
 PROPERTY = settings(
-    max_examples=int(__import__("os").environ.get("N", "150")),
+    max_examples=150,
     deadline=None,
-    derandomize=not __import__("os").environ.get("N"),
+    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 PATHS = ["a", "b", "c", "d/x", "d/y", "e", "s", "t/1", "t/2", "u"]  # s: shared, t: protected, u: rarely named
 STEP_IDS = ["one", "two", "three", "four", "five"]
-FILE_PATTERNS = ["/a", "/b", "/c", "d/**", "d/x", "!d/y", "/e", "[ab]", "/e", "s"]
+FILE_PATTERNS = ["/a", "/b", "/c", "d/**", "d/x", "!d/y", "/e", "[ab]", "s"]
 PROTECTED_PATTERNS = ("t/**",)
 
 # ------------------------------------------------------------------------------------------------------- generators
@@ -474,16 +474,12 @@ def test_pushing_in_accepted_pieces_or_at_once_ends_in_the_same_done(
 def test_an_amend_that_keeps_the_tree_keeps_done(story: list[Judged]) -> None:
     """A force-push of another commit with the same tree costs nothing, wherever the session stands."""
     each = story[-1]
-    amended = replace(
-        each.push, head_sha=sha("amended"), accepted_sha=each.verdict.accepted_after, rewrite=True, commits=()
-    )
-    if not each.verdict.blocked:
-        amended = replace(amended, accepted=each.push.head)
-    assume(not each.facts.accepted_heads)  # staff accepted that head, not its amended twin
+    amended = replace(each.push, head_sha=sha("amended"))
+    if not each.verdict.blocked:  # the old head became ACCEPTED, and is no ancestor of its amended twin
+        amended = replace(amended, accepted=amended.head, accepted_sha=each.push.head_sha, rewrite=True, commits=())
+    assume(not each.facts.accepted_heads)  # staff accepted that head, not its twin
     verdict = judge(each.lab, each.after, amended, each.facts)
 
-    if each.verdict.blocked:
-        assume(not each.push.commits and each.push.rewrite)
     assert verdict.losses == ()
     assert verdict.blocked is each.verdict.blocked
 
