@@ -13,12 +13,13 @@ unexport PYTHONPATH
 unexport PYTHONHOME
 unexport VIRTUAL_ENV
 
-.PHONY: help demo serve test lint format lock schema
+.PHONY: help demo serve test soak lint format lock schema
 
 help:
 	@echo 'make demo      one learner, real pushes, on this machine only (KEEP=1: stays up afterwards)'
 	@echo 'make serve     the App, configured by the environment or .env (docs/settings.md)'
 	@echo 'make test      all tests'
+	@echo 'make soak      all tests, property tests ten times as hard'
 	@echo 'make lint      style, types, import directions'
 	@echo 'make format    rewrites the files in the common style'
 	@echo 'make lock      makes requirements*.txt anew from requirements*.in (needs uv)'
@@ -39,6 +40,10 @@ ifeq ($(strip $(ARGS)),)
 else
 	@$(PY) -m pytest -n auto --dist worksteal $(ARGS)
 endif
+
+# Property tests with ten times as many examples; not part of CI.
+soak: .venv/.ready-dev
+	@SOAK=1 $(PY) -m pytest -n auto --dist worksteal --timeout 1200 $(ARGS)
 
 lint: .venv/.ready-dev
 	@$(PY) -m ruff check .

@@ -41,10 +41,11 @@ from rules.model import (
 from rules.patterns import compiled, with_roots
 from rules.snapshot import same_content
 from rules.verdict import judge
+from tests.support.effort import examples
 from tests.support.labs import Content, Files, blobs, chain, executable, lab, link, saved, sha, snapshot, step, tree
 
 PROPERTY = settings(
-    max_examples=150,
+    max_examples=examples(50),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
@@ -272,7 +273,7 @@ def test_the_generated_sessions_are_interesting() -> None:
     """Everything that the properties below speak of does occur in the generated sessions."""
     seen: Counter[str] = Counter()
 
-    @settings(PROPERTY, max_examples=600, database=None, phases=[Phase.generate])
+    @settings(PROPERTY, max_examples=examples(200), database=None, phases=[Phase.generate])
     @given(sessions())
     def collect(story: list[Judged]) -> None:
         seen.update(name for name, happened in HAPPENINGS.items() if any(happened(each) for each in story))
