@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
+from bot.budget import OverBudgetError, within_budget
 from bot.services import Services
 from github.client import InstallationClient
 from github.errors import IncompleteTree, InstallationError, NotFound, Transient
 from rules.conditions import needed_for
 from rules.model import CannotVerify, CommitTree, LabRecord, LabVersion, Push, Snapshot
+from rules.patterns import PatternError
 from storage import labs
 from storage.progress import JudgingState
 
@@ -65,10 +68,15 @@ async def gather(
             later_templates=tuple(commit.tree for commit in later),
             commits=tuple(commits),
         )
-        shas = needed_for(state.version.lab, state.progress, snapshot, state.facts)
+        needed = partial(needed_for, state.version.lab, state.progress, snapshot, state.facts)
+        shas = await within_budget(state.version.lab, snapshot, needed)
         return replace(snapshot, blobs=await services.trees.blobs(client, name, shas))
     except IncompleteTree as error:
         return CannotVerify(head.sha, error.reason, str(error))
+    except PatternError as error:
+        return CannotVerify(head.sha, "LAB_FILE", str(error))
+    except OverBudgetError as error:
+        return CannotVerify(head.sha, "TOO_LARGE", str(error))
 
 
 async def _head_tree(services: Services, client: InstallationClient, name: str, sha: str) -> CommitTree:

@@ -7,10 +7,11 @@ is written and the line starts over.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
+from functools import partial
 
 from bot import reports
+from bot.budget import OverBudgetError, within_budget
 from bot.gather import gather, newest_head
 from bot.lookup import Found, find_binding
 from bot.services import Services
@@ -31,9 +32,6 @@ ROUNDS = 5
 
 # A branch that was pushed just now may not be visible yet in the API (replication); after so many tries it is gone.
 BELIEVE_GONE_AFTER = 2
-
-# Judging a smaller tree takes a few milliseconds.
-INLINE_PATHS = 2_000
 
 
 class StaleError(Exception):
@@ -102,21 +100,22 @@ async def _judge(services: Services, arrival: Arrival, found: Found) -> str | No
 def _may_be_old(push: Push, arrival: Arrival, state: JudgingState) -> bool:
     """Whether a push that fits the chain may be an old delivery all the same, sent again under a new id.
 
-    Only bodies are signed, so a captured one stays valid for ever. After A -> B -> A the first push fits again; then
-    the ref tells. (The state was read for the last arrival; another order of a batch is not worth a second look.)
+    Only bodies are signed, so a captured one stays valid for ever; and a delivery may come after the push that left its
+    head. After A -> B -> A the first push fits in both cases; then the ref tells.
+    (The state was read for the last arrival; another order of a batch is not worth a second look.)
     """
     return push is not arrival.pushes[-1] or push.after in state.known_heads
 
 
 async def decide(state: JudgingState, snapshot: Snapshot) -> Verdict | CannotVerify:
-    """The verdict on a snapshot; large ones are judged in a thread, so that other repositories need not wait."""
-    given = (state.version.lab, state.progress, snapshot, state.facts)
+    """The verdict on a snapshot, within the budget of time that every judgement has (bot.budget)."""
+    lab = state.version.lab
     try:
-        if len(snapshot.head) <= INLINE_PATHS:
-            return judge(*given)
-        return await asyncio.to_thread(judge, *given)
+        return await within_budget(lab, snapshot, partial(judge, lab, state.progress, snapshot, state.facts))
     except PatternError as error:
         return CannotVerify(snapshot.head_sha, "LAB_FILE", str(error))
+    except OverBudgetError as error:
+        return CannotVerify(snapshot.head_sha, "TOO_LARGE", str(error))
 
 
 async def _save(services: Services, arrival: Arrival, judged: Judged) -> str | None:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import io
 import itertools
 import time
 import uuid
@@ -189,8 +190,10 @@ class DeliveryLog:
             try:
                 # GitHub does not follow redirects of a receiver.
                 timeout = aiohttp.ClientTimeout(total=DELIVERY_TIMEOUT)
+                # As a file: aiohttp warns of plain bytes above 1 MiB, which are written in one go.
+                body = io.BytesIO(delivery.payload)
                 async with self._session.post(
-                    self.url, data=delivery.payload, headers=delivery.headers, allow_redirects=False, timeout=timeout
+                    self.url, data=body, headers=delivery.headers, allow_redirects=False, timeout=timeout
                 ) as response:
                     text = (await response.read())[:RESPONSE_KEPT].decode(errors="replace")
                     code = response.status

@@ -133,7 +133,7 @@ class GitData:
         if found is None or found.type != "tree":
             raise GitError(f"{sha} is not a tree of {path.name}")
         entries = parse_tree(found.data)
-        infos = await self.store.infos(path, [entry.sha for entry in entries if entry.type == "blob"])
+        infos = await self.store.infos(path, sorted({entry.sha for entry in entries if entry.type == "blob"}))
         sizes = {info.sha: info.size for info in infos if info is not None}
         entries = [
             Entry(entry.mode, entry.type, entry.sha, entry.path, sizes.get(entry.sha))

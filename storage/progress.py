@@ -65,8 +65,9 @@ SELECT s.*, now() AS read_at,
         SELECT after_sha FROM push_attempt
         WHERE session_id = s.session_id AND verdict = 'blocked' AND attempt_id > since.attempt_id
         ORDER BY attempt_id DESC LIMIT 1000) AS recent) AS blocked_heads,
-    (SELECT coalesce(array_agg(DISTINCT after_sha), '{}') FROM push_attempt
-     WHERE session_id = s.session_id AND after_sha = ANY ($2::text[])) AS known_heads
+    ARRAY(SELECT sha FROM unnest($2::text[]) AS asked (sha) WHERE EXISTS (SELECT FROM push_attempt
+        WHERE session_id = s.session_id AND after_sha = sha) OR EXISTS (SELECT FROM push_attempt
+        WHERE session_id = s.session_id AND before_sha = sha)) AS known_heads
 FROM lab_session AS s LEFT JOIN repo_mapping AS m ON m.session_id = s.session_id AND m.state = 'active'
 CROSS JOIN LATERAL (SELECT coalesce(max(attempt_id), 0) AS attempt_id FROM push_attempt
     WHERE session_id = s.session_id AND verdict = 'accepted') AS since
@@ -95,7 +96,8 @@ async def judging_state(pool: Pool, session_id: UUID, *, heads: Sequence[str] = 
     """All that a verdict leans on beyond git, read at one moment; None: no such session.
 
     `heads`: shas, besides the session's own, whose workflow runs and checks matter, and of which is told whether the
-    ledger has them. One query; a lab version that was not used before costs another.
+    ledger has them (an attempt's head, or the head that it left). One query; a lab version that was not used before
+    costs another.
     """
     row = await pool.fetchrow(_JUDGING_STATE, session_id, list(heads))
     if row is None:

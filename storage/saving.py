@@ -36,7 +36,7 @@ class JudgingState:
     `mapping` None: nothing is bound now. `fact_ids`: the staff facts in force. `blocked_heads`: distinct blocked heads
     since the last accepted one. `head_rewrite`: the session's head is blocked and no descendant of its accepted one.
     `branch_head_seen`: the newest head of the lab's branch that is known, judged or not. `known_heads`: those of the
-    heads asked for that the ledger has.
+    heads asked for that the ledger has, as what a push led to or what it left.
     """
 
     session: Session

@@ -87,6 +87,38 @@ async def test_a_failing_migration_leaves_nothing_behind(empty_database: str, fo
     assert await migrate(empty_database, folder=folder) == ["0900_bad"]
 
 
+async def test_a_starter_that_dies_in_the_middle_leaves_the_rest_to_the_next(empty_database: str, folder: Path) -> None:
+    """Its migration is undone and its lock is free at once: a starter that waited applies everything that is left."""
+    await migrate(empty_database)
+    (folder / "0900_slow.sql").write_text(
+        "CREATE TABLE slow (); SELECT pg_sleep(60) WHERE to_regclass('died') IS NULL;"
+    )
+    (folder / "0901_next.sql").write_text("CREATE TABLE next_ ();")
+    link = await asyncpg.connect(empty_database)
+    try:
+        first = asyncio.create_task(migrate(empty_database, folder=folder))
+        busy = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = $1"
+        pid = await _found(link, busy, "PgSleep")
+        second = asyncio.create_task(migrate(empty_database, folder=folder))
+        await _found(link, busy, "advisory")
+        await link.execute("CREATE TABLE died ()")
+        await link.execute("SELECT pg_terminate_backend($1)", pid)
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+            await first
+        assert await asyncio.wait_for(second, 20) == ["0900_slow", "0901_next"]
+    finally:
+        await link.close()
+    assert (await applied(empty_database))[-2:] == [900, 901]
+
+
+async def _found(link: asyncpg.Connection[asyncpg.Record], query: str, *values: object) -> int:
+    """Ask until there is an answer."""
+    async with asyncio.timeout(10):
+        while (found := await link.fetchval(query, *values)) is None:
+            await asyncio.sleep(0.01)
+    return int(found)
+
+
 @pytest.mark.parametrize("name", ["1_short.sql", "0900-dash.sql", "0001_twice.sql"])
 def test_a_file_with_another_name_is_refused(folder: Path, name: str) -> None:
     """Every file is NNNN_name.sql with a number of its own."""

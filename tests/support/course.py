@@ -20,7 +20,7 @@ from github.governor import MemoryGovernor
 from rules.model import Account, AccountKind, Installation, InstallationState, LabRecord, LabVersion, Repo
 from sandbox import Repository, Sandbox
 from sandbox.core import new_private_key
-from storage import accounts, sessions
+from storage import accounts, inbox, sessions
 from storage.audit import AuditEvent
 from storage.database import Pool, open_pool
 from storage.inbox import NewDelivery
@@ -56,6 +56,11 @@ class Learner:
         """Set the branch to a commit, as a forced push does, without any delivery."""
         await run("update-ref", "refs/heads/main", sha, cwd=self.repository.path)
 
+    async def branches(self, count: int) -> None:
+        """Make branches b0, b1 and so on at the start, without any delivery."""
+        lines = "".join(f"create refs/heads/b{number} {self.start}\n" for number in range(count))
+        await run("update-ref", "--stdin", cwd=self.repository.path, stdin=lines.encode())
+
     def push(
         self, before: str, after: str, *, ref: str = "refs/heads/main", forced: bool = False, single: bool = True
     ) -> NewDelivery:
@@ -82,6 +87,16 @@ class Learner:
         }
         number, payload = self.repository.id, json.dumps(body).encode()
         return NewDelivery(uuid4(), "push", None, self.installation_id, number, self.lane_id, payload)
+
+    def lifecycle(self, action: str) -> NewDelivery:
+        """An `installation` delivery about the learner's installation, which says whatever it likes."""
+        owner = self.repository.owner
+        account = {"id": owner.id, "login": owner.login, "type": owner.kind}
+        body = {"action": action, "installation": {"id": self.installation_id, "account": account}}
+        number = self.installation_id
+        return NewDelivery(
+            uuid4(), "installation", action, number, None, f"installation:{number}", json.dumps(body).encode()
+        )
 
 
 @dataclass
@@ -155,7 +170,7 @@ def template_files() -> dict[str, str | bytes]:
     }
 
 
-async def reports(course: Course, learner: Learner, sha: str) -> tuple[list[str], list[str]]:
+def reports(course: Course, learner: Learner, sha: str) -> tuple[list[str], list[str]]:
     """Conclusions of the check runs on a head, and states of its statuses, as GitHub shows them."""
     name = learner.repository.full_name
     runs = [str(run["conclusion"]) for run in course.sandbox.check_runs(name, sha)]
@@ -196,3 +211,25 @@ def work_of(number: int) -> Sequence[Files]:
         {"src/cli.js": "import { countWords } from './wordcount.js';\nconsole.log(countWords(''));\n"},
     ]
     return steps
+
+
+async def push_one(course: Course, learner: Learner) -> str:
+    """One accepted commit on a fresh fork, pushed; its sha."""
+    (head,) = await learner.commit(work_of(learner.repository.id)[0])
+    assert await inbox.record(course.pool, [learner.push(learner.start, head)]) == [True]
+    return head
+
+
+async def answer(course: Course, learner: Learner, head: str) -> dict[str, object]:
+    """What ledger, session and GitHub have on a head."""
+    attempts = await course.fetch(
+        "SELECT verdict FROM push_attempt WHERE session_id = $1 AND after_sha = $2", learner.session_id, head
+    )
+    (session,) = await course.fetch("SELECT accepted_sha FROM lab_session WHERE session_id = $1", learner.session_id)
+    runs, states = reports(course, learner, head)
+    return {"verdicts": [row["verdict"] for row in attempts], "runs": runs, "states": set(states)} | session
+
+
+def once(head: str) -> dict[str, object]:
+    """The answer to an accepted head: one attempt, one check run, a green status."""
+    return {"verdicts": ["accepted"], "runs": ["success"], "states": {"success"}, "accepted_sha": head}

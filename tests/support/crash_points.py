@@ -68,11 +68,21 @@ def crash_at(argument: str) -> None:
     POINT is "before F" or "after F" for a function F on the way, or "answer F": GitHub has done what F asks for, and
     its answer has come, but nobody has looked at it.
     """
+    _signal_at(argument, signal.SIGKILL)
+
+
+def freeze_at(argument: str) -> None:
+    """As `crash_at`, but the process only freezes there, once, until somebody sends SIGCONT."""
+    _signal_at(argument, signal.SIGSTOP)
+
+
+def _signal_at(argument: str, number: signal.Signals) -> None:
     file, when, name = argument.split(" ", 2)
 
     def die() -> None:
-        Path(file).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+        if not Path(file).exists():
+            Path(file).touch()
+            os.kill(os.getpid(), number)
 
     if when == "answer":
         _die_at_answer(_POSTS[name], die)
@@ -122,7 +132,7 @@ def _lookup(target: str) -> tuple[Any, str]:
 
 
 def _die_at_answer(path: str, die: Callable[[], None]) -> None:
-    import github.transport as transport
+    from github import transport
 
     read = transport._read
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import re
@@ -20,7 +21,8 @@ from tests.support.line import TEMPLATE, Line, register_lab
 
 COURSE, TEACHER = "octo-course", "octo-teacher"
 
-#: What a commit does to a path: bytes (a regular file), None (it goes), or a mode with its content or object.
+#: What a commit does to a path: bytes (a regular file), None (it goes), or a mode with its content (of submodules and
+#: folders: the sha of their object).
 Edit = bytes | None | tuple[str, bytes]
 Edits = Mapping[str | bytes, Edit]
 
@@ -107,10 +109,21 @@ class Learner:
         `parents`: none for a new root; `merge`: further parents; `empty`: nothing of the first parent's files is kept.
         """
         ref = f"refs/heads/built-{next(_numbers)}"
-        await self.clone.git("fast-import", "--quiet", "--force", stdin=_stream(ref, edits, parents, merge, empty, message))
+        await self.clone.git(
+            "fast-import", "--quiet", "--force", stdin=_stream(ref, edits, parents, merge, empty, message)
+        )
         sha = await self.clone.git("rev-parse", ref)
         await self.clone.git("update-ref", "-d", ref)
         return sha
+
+    async def folder(self, names: Sequence[str], content: bytes = b"x\n") -> tuple[str, bytes]:
+        """Make a folder of files with the same content; the edit that puts it somewhere.
+
+        Quicker than one edit a file: git fast-import looks through a folder from its start for each of them.
+        """
+        blob = await self.clone.git("hash-object", "-w", "--stdin", stdin=content)
+        lines = "".join(f"100644 blob {blob}\t{name}\0" for name in names)
+        return "040000", (await self.clone.git("mktree", "-z", stdin=lines.encode())).encode()
 
     async def push_built(self, edits: Edits, *parents: str, **options: Any) -> str:
         """Build a commit (on the clone's HEAD unless parents are given) and push it to main; the commit's sha."""
@@ -185,22 +198,19 @@ class Learner:
     async def paste(self, sha: str) -> list[str]:
         """Run the commands of a head's check-run in the clone, as a learner with bash would; the lines that ran."""
         lines = [line for block in commands_in(self.run(sha)["output"]["summary"]) for line in block]
-        done = subprocess.run(
-            ["bash", "--norc", "-e", "-c", "\n".join(lines)],
-            cwd=self.clone.path,
+        who = {f"GIT_{role}_{what}": "ada@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        shell = await asyncio.create_subprocess_exec(
+            "bash", "--norc", "-e", "-c", "\n".join(lines), cwd=self.clone.path,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={
-                "PATH": os.environ["PATH"],
-                "HOME": "/nonexistent",
-                "LC_ALL": "C.UTF-8",
-                "GIT_CONFIG_NOSYSTEM": "1",
-                "GIT_TERMINAL_PROMPT": "0",
-                **{f"GIT_{who}_{what}": "ada@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+                "PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C.UTF-8", "GIT_CONFIG_NOSYSTEM": "1",
+                "GIT_TERMINAL_PROMPT": "0", **who,
             },
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == 0, (lines, done.stderr.decode(errors="replace"))
+        )  # fmt: skip
+        async with asyncio.timeout(60):
+            _, errors = await shell.communicate()
+        assert shell.returncode == 0, (lines, errors.decode(errors="replace"))
+        await self.line.settle()
         return lines
 
 
@@ -210,7 +220,12 @@ def commands_in(summary: str) -> list[list[str]]:
 
 
 def _stream(
-    ref: str, edits: Edits, parents: Sequence[str], merge: Sequence[str], empty: bool, message: str  # noqa: FBT001
+    ref: str,
+    edits: Edits,
+    parents: Sequence[str],
+    merge: Sequence[str],
+    empty: bool,
+    message: str,  # noqa: FBT001
 ) -> bytes:
     """The stream for git fast-import that makes one commit."""
     words = message.encode()
@@ -226,8 +241,8 @@ def _stream(
             stream.append(b"D %s\n" % name)
             continue
         mode, content = ("100644", edit) if isinstance(edit, bytes) else edit
-        if mode == "160000":
-            stream.append(b"M 160000 %s %s\n" % (content, name))
+        if mode in ("160000", "040000"):
+            stream.append(b"M %s %s %s\n" % (mode.encode(), content, name))
         else:
             stream.append(b"M %s inline %s\ndata %d\n%s\n" % (mode.encode(), name, len(content), content))
     return b"".join(stream)
@@ -235,4 +250,10 @@ def _stream(
 
 def _quoted(path: bytes) -> bytes:
     """A path as fast-import reads any: in quotes, with octal escapes."""
-    return b'"' + b"".join(bytes([byte]) if 47 <= byte < 58 or 64 < byte < 91 or 96 < byte < 123 else b"\\%03o" % byte for byte in path) + b'"'
+    return (
+        b'"'
+        + b"".join(
+            bytes([byte]) if 47 <= byte < 58 or 64 < byte < 91 or 96 < byte < 123 else b"\\%03o" % byte for byte in path
+        )
+        + b'"'
+    )

@@ -122,6 +122,8 @@ async def running_line(dsn: str, **options: Any) -> AsyncIterator[Line]:
             finally:
                 await line.stop()
             for exchange in sandbox.exchanges:
+                if exchange.scripted:
+                    continue  # a fault that a test has made up
                 if len(exchange.response_body) <= CHECKED_BYTES:
                     check_exchange(exchange)
                 else:
