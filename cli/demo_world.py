@@ -32,7 +32,7 @@ CHECK_NAME = "forgea/steps"
 LAB = "word-counter"
 
 TEACHER = Person("octo-teacher", "Octo Teacher")
-LEARNER = Person("learner-ada", "Ada Learner")
+LEARNER = Person("learner-one", "Learner Learner")
 
 ANSWER_TIMEOUT = 20.0
 # How long nothing may happen before we believe that nothing will: the answers above arrive within some 100 ms.

@@ -104,7 +104,7 @@ def test_each_missing_setting_is_one_line(command: str, missing: list[str]) -> N
         ("MAPPING_TTL", "0"),
         ("WORKER_CONCURRENCY", "0"),
         ("STUCK_AFTER", "0"),
-        ("STAFF", "1,learner-ada"),
+        ("STAFF", "1,learner-one"),
         ("RETENTION_DAYS", "3"),
         ("LOG_FORMAT", "xml"),
         ("LOG_LEVEL", "loud"),

@@ -37,7 +37,7 @@ def test_the_examples_are_there() -> None:
 async def test_every_example_has_the_right_effect_or_none(fresh_database: str) -> None:
     """Never a 5xx, nothing lost, nothing stored of what nobody handles, and nothing done for foreign repositories."""
     async with world(fresh_database) as here:
-        await here.learner("learner-ada")
+        await here.learner("learner-one")
         before = await here.state()
         calls = len(here.line.sandbox.exchanges)
         sent = {(uuid4(), event): body for event, body in examples()}
@@ -80,8 +80,8 @@ async def pushed(here: World, clone: WorkingCopy, *arguments: str) -> tuple[str,
 async def test_the_pushes_that_the_examples_lack(fresh_database: str, tmp_path: Path) -> None:
     """Fast-forward, forced push, branch, tag and their ends: judged for the bound fork, refused for a foreign one."""
     async with world(fresh_database) as here:
-        fork = await here.learner("learner-ada")
-        clone = await WorkingCopy.clone(here.line.sandbox, fork.full_name, "learner-ada", tmp_path / "clone")
+        fork = await here.learner("learner-one")
+        clone = await WorkingCopy.clone(here.line.sandbox, fork.full_name, "learner-one", tmp_path / "clone")
         done: dict[str, tuple[str, bytes]] = {}
         await clone.commit(dict(WORK[0]))
         done["fast-forward"] = await pushed(here, clone)

@@ -30,7 +30,7 @@ async def test_a_killed_workers_lane_is_taken_over_after_its_lease(course: Cours
     Guards binding.md section 4.5: in storage/lanes.py `_CLAIM` the line `WHERE leased_until < now()` (without it the
     dead worker's delivery waits for ever).
     """
-    learner = await course.learner("learner-ada")
+    learner = await course.learner("learner-one")
     with WorkerProcesses(plan) as workers:
         head = await push_one(course, learner)
         crashing, reached = at_point(course, plan, "crash", "after gather")
@@ -95,7 +95,7 @@ async def test_a_slow_worker_keeps_its_lane_by_its_heartbeat(course: Course, pla
             await asyncio.sleep(1.5 * plan.lease.total_seconds())
 
     course.sandbox.faults.append(very_slow)
-    learner = await course.learner("learner-ada")
+    learner = await course.learner("learner-one")
     with WorkerProcesses(plan) as workers:
         workers.start()
         workers.start()
@@ -107,7 +107,7 @@ async def test_a_slow_worker_keeps_its_lane_by_its_heartbeat(course: Course, pla
 
 async def test_a_worker_that_was_frozen_works_on(course: Course, plan: WorkerPlan) -> None:
     """After a freeze beyond its lease, with nobody else there, a worker takes its own lane again, and finishes."""
-    learner = await course.learner("learner-ada")
+    learner = await course.learner("learner-one")
     with WorkerProcesses(plan) as workers:
         freezing, reached = at_point(course, plan, "freeze", "before save")
         head = await push_one(course, learner)
@@ -126,7 +126,7 @@ async def test_no_wake_up_is_lost_with_the_listening_connection(course: Course, 
     Guards bot/worker.py `_wait`, the time-out (`POLL`), together with storage/notify.py `_listen`, the line
     `self._events[channel].set()`: each makes up for the other.
     """
-    learner = await course.learner("learner-ada")
+    learner = await course.learner("learner-one")
     line = [learner.start, *await learner.commit(*work_of(1))]
     with WorkerProcesses(plan) as workers:
         workers.start()
@@ -146,7 +146,7 @@ async def test_a_deaf_worker_finds_everything_by_looking(course: Course, plan: W
 
     Guards bot/worker.py `_wait`: `timeout=POLL if due_in is None else ...`.
     """
-    learner = await course.learner("learner-ada")
+    learner = await course.learner("learner-one")
     line = [learner.start, *await learner.commit(*work_of(1)[:2])]
     with WorkerProcesses(replace(plan, seams=("tests.support.lane_trace:deafen",))) as workers:
         workers.start()
@@ -175,7 +175,7 @@ async def test_a_stop_under_load_loses_nothing_and_does_nothing_twice(course: Co
     learners = await course.learners(12)
     lines = [[learner.start, *await learner.commit(*work_of(1))] for learner in learners]
     with WorkerProcesses(replace(plan, lease=timedelta(seconds=30), report_lease=timedelta(seconds=60))) as workers:
-        long = await course.learner("learner-lin")
+        long = await course.learner("learner-two")
         await long.branches(BRANCHES)
         many = [long.push(ZERO, long.start, ref=f"refs/heads/b{number}") for number in range(BRANCHES)]
         await inbox.record(course.pool, many)

@@ -18,7 +18,7 @@ async def test_waiting_pushes_of_a_ref_are_judged_once_at_the_newest_head(course
     Guards binding.md section 4.5: in bot/handlers.py `on_push` the condition `later.ref == push.ref` (another branch's
     pushes are not superseded by it), in rules/chain.py the search for the next link.
     """
-    learner = await course.learner("learner-ada")
+    learner = await course.learner("learner-one")
     line = [learner.start, *await learner.commit(*work_of(1), {"notes/a.md": "a"}, {"notes/b.md": "b"})]
     side = [line[-1], *await learner.commit({"notes/c.md": "c"}, {"notes/d.md": "d"}, branch="try")]
     pushes = [learner.push(*pair) for pair in itertools.pairwise(line)]
@@ -53,7 +53,7 @@ async def test_a_delivery_that_ends_its_worker_each_time_is_buried(course: Cours
 
     Guards bot/worker.py `_process`, the line `if first.attempts >= ATTEMPTS`.
     """
-    learner = await course.learner("learner-ada")
+    learner = await course.learner("learner-one")
     line = [learner.start, *await learner.commit(*work_of(1)[:2])]
     poison, behind = learner.push(line[0], line[1]), learner.push(line[1], line[2])
     await inbox.record(course.pool, [poison, behind])
@@ -74,7 +74,7 @@ async def test_a_push_that_comes_after_its_successor_does_not_bring_the_old_head
     Guards binding.md section 4.5: in storage/progress.py `_JUDGING_STATE` the line with `before_sha = sha`, for such
     a push fits the chain of what is known.
     """
-    learner = await course.learner("learner-ada")
+    learner = await course.learner("learner-one")
     first, second = await learner.commit(*work_of(1)[:2])
     there, back = learner.push(first, second), learner.push(second, first, forced=True)
     await learner.reset(first)
@@ -105,7 +105,7 @@ async def test_no_transaction_is_open_while_github_is_asked(course: Course, plan
         seen.extend(f"{asked[-1]}: {row['state']} {row['query']}" for row in rows)
 
     course.sandbox.faults.append(look)
-    learner = await course.learner("learner-ada")
+    learner = await course.learner("learner-one")
     with WorkerProcesses(plan) as workers:
         workers.start()
         head = await push_one(course, learner)

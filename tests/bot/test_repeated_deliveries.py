@@ -40,7 +40,7 @@ async def test_duplicates_over_http_are_judged_once(fresh_database: str) -> None
     delivery; and under another App's secret it is nobody's.
     """
     async with world(fresh_database) as here:
-        fork = await here.learner("learner-ada")
+        fork = await here.learner("learner-one")
         base, first = await commit(fork, WORK[0])
         body, guid = here.push_body(fork, base, first), uuid4()
 
@@ -63,7 +63,7 @@ async def test_a_lost_push_is_noticed(fresh_database: str) -> None:
     nothing is lost, and the second changes nothing when it comes after all.
     """
     async with world(fresh_database) as here:
-        fork = await here.learner("learner-ada")
+        fork = await here.learner("learner-one")
         line = await commit(fork, *WORK[:3])
         bodies = [here.push_body(fork, before, after) for before, after in itertools.pairwise(line)]
         await reset(fork, line[1])

@@ -39,8 +39,8 @@ async def sandbox(tmp_path: Path, private_key: str) -> AsyncIterator[Sandbox]:
     """A course with a lab, two learners; afterwards all exchanges are checked."""
     async with Sandbox(tmp_path / "github", private_key_pem=private_key, tree_limit=12) as running:
         running.add_account("octo-course", "Organization")
-        running.add_account("learner-ada")
-        running.add_account("learner-lin")
+        running.add_account("learner-one")
+        running.add_account("learner-two")
         await running.add_repository("octo-course", "lab")
         yield running
         checked = [one for one in running.exchanges if one.operation and not one.scripted]
@@ -124,38 +124,38 @@ async def test_an_api_address_without_its_path(sandbox: Sandbox, http: aiohttp.C
 async def test_repositories_forks_and_renames(sandbox: Sandbox, app: GitHubApp, head: str) -> None:
     """Lineage of a fork, of a fork's fork and of a generated repository; an old name leads to the renamed one."""
     lab = sandbox.repository(LAB)
-    await sandbox.fork(LAB, "learner-ada")
-    await sandbox.fork("learner-ada/lab", "learner-lin")
-    await sandbox.generate(LAB, "learner-ada", "generated")
-    ada = app.installation((await sandbox.install("learner-ada", "all")).id)
-    lin = app.installation((await sandbox.install("learner-lin", "all")).id)
-    repo, lineage = await ada.repository("learner-ada/lab")
-    assert repo.owner.login == "learner-ada"
+    await sandbox.fork(LAB, "learner-one")
+    await sandbox.fork("learner-one/lab", "learner-two")
+    await sandbox.generate(LAB, "learner-one", "generated")
+    ada = app.installation((await sandbox.install("learner-one", "all")).id)
+    lin = app.installation((await sandbox.install("learner-two", "all")).id)
+    repo, lineage = await ada.repository("learner-one/lab")
+    assert repo.owner.login == "learner-one"
     assert (lineage.parent_id, lineage.source_id, lineage.fork) == (lab.id, lab.id, True)
-    _, second = await lin.repository("learner-lin/lab")
+    _, second = await lin.repository("learner-two/lab")
     assert (second.parent_id, second.source_id) == (repo.repo_id, lab.id)
-    _, generated = await ada.repository("learner-ada/generated")
+    _, generated = await ada.repository("learner-one/generated")
     assert (generated.parent_id, generated.template_id) == (None, lab.id)
-    await sandbox.rename("learner-ada/lab", "renamed")
-    again, _ = await ada.repository("learner-ada/lab")
-    assert (again.repo_id, again.full_name) == (repo.repo_id, "learner-ada/renamed")
-    assert await ada.branch_head("learner-ada/lab", "main") == head
-    assert {found.full_name for found in await ada.repositories()} == {"learner-ada/renamed", "learner-ada/generated"}
+    await sandbox.rename("learner-one/lab", "renamed")
+    again, _ = await ada.repository("learner-one/lab")
+    assert (again.repo_id, again.full_name) == (repo.repo_id, "learner-one/renamed")
+    assert await ada.branch_head("learner-one/lab", "main") == head
+    assert {found.full_name for found in await ada.repositories()} == {"learner-one/renamed", "learner-one/generated"}
     with pytest.raises(NotFound):
-        await ada.repository("learner-ada/nothing")
+        await ada.repository("learner-one/nothing")
 
 
 async def test_repositories_over_several_pages(sandbox: Sandbox, app: GitHubApp) -> None:
     """101 repositories are two pages."""
     for number in range(101):
-        await sandbox.add_repository("learner-lin", f"lab-{number}")
-    lin = app.installation((await sandbox.install("learner-lin", "all")).id)
+        await sandbox.add_repository("learner-two", f"lab-{number}")
+    lin = app.installation((await sandbox.install("learner-two", "all")).id)
     assert len({repo.repo_id for repo in await lin.repositories()}) == 101
 
 
 async def test_a_public_lab_is_read_with_any_installations_token(sandbox: Sandbox, app: GitHubApp, head: str) -> None:
     """A private one is not there for strangers."""
-    ada = app.installation((await sandbox.install("learner-ada", "all")).id)
+    ada = app.installation((await sandbox.install("learner-one", "all")).id)
     assert await ada.branch_head(LAB, "main") == head
     await sandbox.set_visibility(LAB, private=True)
     with pytest.raises(NotFound):
@@ -173,7 +173,7 @@ async def test_heads_and_commits(sandbox: Sandbox, client: InstallationClient, h
     await run("branch", "feature/a#b", head, cwd=lab.path)
     assert await client.branch_head(LAB, "feature/a#b") == head
     assert (await client.commit(LAB, "feature/a#b")).sha == head
-    identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    identity = ("-c", "user.name=Learner", "-c", "user.email=learner@example.org")
     ahead = await run(*identity, "commit-tree", tree_sha, "-p", head, "-m", "next", cwd=lab.path)
     aside = await run(*identity, "commit-tree", tree_sha, "-p", head, "-m", "aside", cwd=lab.path)
     for name, sha in (("ahead", ahead), ("aside", aside)):
@@ -215,7 +215,7 @@ async def test_heads_are_asked_conditionally(sandbox: Sandbox, client: Installat
         assert await client.branch_head(LAB, "main") == head
     assert sandbox.exchanges[-1].status == 304
     lab = sandbox.repository(LAB)
-    identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    identity = ("-c", "user.name=Learner", "-c", "user.email=learner@example.org")
     moved = await run(*identity, "commit-tree", f"{head}^{{tree}}", "-p", head, "-m", "next", cwd=lab.path)
     await run("update-ref", "refs/heads/main", moved, cwd=lab.path)
     assert await client.branch_head(LAB, "main") == moved

@@ -42,8 +42,8 @@ from rules.model import (
     SessionStatus,
 )
 
-ADA = Account(101, "learner-ada", AccountKind.USER)
-LIN = Account(102, "learner-lin", AccountKind.USER)
+ADA = Account(101, "learner-one", AccountKind.USER)
+LIN = Account(102, "learner-two", AccountKind.USER)
 ORG = Account(900, "octo-course", AccountKind.ORGANIZATION)
 BOT = Account(950, "octo-course-bot", AccountKind.BOT)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rules.chain import newest
 from rules.model import Account, AccountKind, Push, Repo
 
-REPO = Repo(1, "learner-ada/lab", Account(2, "learner-ada", AccountKind.USER), False, "main")
+REPO = Repo(1, "learner-one/lab", Account(2, "learner-one", AccountKind.USER), False, "main")
 
 
 def push(before: str, after: str) -> Push:

@@ -26,10 +26,10 @@ async def sandbox(tmp_path: Path, private_key: str) -> AsyncIterator[Sandbox]:
     """A sandbox with an organisation and two learners; its exchanges must follow GitHub's description."""
     async with Sandbox(tmp_path / "github", private_key_pem=private_key) as running:
         running.add_account("octo-course", "Organization")
-        running.add_account("learner-ada")
-        running.add_account("learner-lin")
+        running.add_account("learner-one")
+        running.add_account("learner-two")
         await running.add_repository("octo-course", "lab")
-        running.add_collaborator(LAB, "learner-ada")
+        running.add_collaborator(LAB, "learner-one")
         yield running
         for exchange in running.exchanges:
             if not exchange.scripted and exchange.operation:
@@ -65,7 +65,7 @@ async def head(sandbox: Sandbox) -> str:
 def clone(sandbox: Sandbox, tmp_path: Path) -> Callable[..., Awaitable[WorkingCopy]]:
     """Return a function that clones a repository as a person."""
 
-    async def make(full_name: str = LAB, login: str = "learner-ada", folder: str = "work") -> WorkingCopy:
+    async def make(full_name: str = LAB, login: str = "learner-one", folder: str = "work") -> WorkingCopy:
         return await WorkingCopy.clone(sandbox, full_name, login, tmp_path / folder)
 
     return make

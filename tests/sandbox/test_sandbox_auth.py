@@ -114,15 +114,15 @@ async def test_a_foreign_repository_is_hidden_if_private_and_readable_if_public(
     sandbox: Sandbox, api: ApiClient, token: str
 ) -> None:
     """Outside of the installation: private 404, public readable but not writable."""
-    await sandbox.add_repository("learner-ada", "own")
-    assert (await api.call("GET", "/repos/learner-ada/own", credentials=token)).status == 200
+    await sandbox.add_repository("learner-one", "own")
+    assert (await api.call("GET", "/repos/learner-one/own", credentials=token)).status == 200
     body = {"name": "steps", "head_sha": "0" * 40}
-    answer = await api.call("POST", "/repos/learner-ada/own/check-runs", body, credentials=token)
+    answer = await api.call("POST", "/repos/learner-one/own/check-runs", body, credentials=token)
     assert (answer.status, answer.body["message"]) == (403, "Resource not accessible by integration")
-    await sandbox.set_visibility("learner-ada/own", private=True)
-    for method, path in (("GET", "/repos/learner-ada/own"), ("POST", "/repos/learner-ada/own/check-runs")):
+    await sandbox.set_visibility("learner-one/own", private=True)
+    for method, path in (("GET", "/repos/learner-one/own"), ("POST", "/repos/learner-one/own/check-runs")):
         assert (await api.call(method, path, body, credentials=token)).status == 404
-    assert (await api.call("GET", "/repos/learner-ada/own")).status == 404
+    assert (await api.call("GET", "/repos/learner-one/own")).status == 404
 
 
 async def test_a_missing_permission_is_named(api: ApiClient, installed: Installation, lab: WorkingCopy) -> None:

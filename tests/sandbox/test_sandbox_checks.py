@@ -172,14 +172,14 @@ async def test_a_click_on_a_button_is_told(sandbox: Sandbox, checks: Checks) -> 
     """Re-run and the run's own buttons are events of the person who clicks; other buttons do not exist."""
     made = await checks.post(conclusion="failure", actions=[ACTION])
     number = made.body["id"]
-    await sandbox.press(LAB, number, "learner-ada")
-    await sandbox.press(LAB, number, "learner-ada", button="rejudge")
+    await sandbox.press(LAB, number, "learner-one")
+    await sandbox.press(LAB, number, "learner-one", button="rejudge")
     again, asked = (json.loads(each.payload) for each in sandbox.deliveries[-2:])
-    assert (again["action"], again["sender"]["login"]) == ("rerequested", "learner-ada")
+    assert (again["action"], again["sender"]["login"]) == ("rerequested", "learner-one")
     assert (asked["action"], asked["requested_action"]) == ("requested_action", {"identifier": "rejudge"})
     assert asked["check_run"]["id"] == number
     with pytest.raises(SandboxError, match="no button"):
-        await sandbox.press(LAB, number, "learner-ada", button="other")
+        await sandbox.press(LAB, number, "learner-one", button="other")
 
 
 async def test_an_archived_repository_takes_no_checks(

@@ -39,7 +39,7 @@ async def test_a_push_of_an_unknown_account_is_refused(sandbox: Sandbox, lab: Wo
 
 async def test_a_push_to_a_foreign_repository_is_forbidden(sandbox: Sandbox, lab: WorkingCopy) -> None:
     """Only the owner and collaborators may push."""
-    url = sandbox.url.replace("//", "//learner-lin:x@")
+    url = sandbox.url.replace("//", "//learner-two:x@")
     with pytest.raises(GitFailedError, match="403"):
         await lab.git("push", f"{url}/octo-course/lab.git", "HEAD:refs/heads/lin")
 
@@ -51,8 +51,8 @@ async def test_a_private_repository_is_hidden(sandbox: Sandbox, lab: WorkingCopy
     with pytest.raises(GitFailedError, match="could not read Username"):
         await run("ls-remote", url, cwd=tmp_path)
     with pytest.raises(GitFailedError, match="not found"):
-        await run("ls-remote", url.replace("//", "//learner-lin:x@"), cwd=tmp_path)
-    assert "refs/heads/main" in await run("ls-remote", url.replace("//", "//learner-ada:x@"), cwd=tmp_path)
+        await run("ls-remote", url.replace("//", "//learner-two:x@"), cwd=tmp_path)
+    assert "refs/heads/main" in await run("ls-remote", url.replace("//", "//learner-one:x@"), cwd=tmp_path)
 
 
 async def test_an_archived_repository_is_read_only(sandbox: Sandbox, lab: WorkingCopy) -> None:

@@ -32,12 +32,12 @@ async def test_a_fork_has_objects_refs_and_lineage(
     sandbox: Sandbox, api: ApiClient, installed: Installation, head: str
 ) -> None:
     """A fork of a fork names its parent and the network's source; lists do not; the parent's App gets `fork`."""
-    first = await sandbox.fork(LAB, "learner-ada")
+    first = await sandbox.fork(LAB, "learner-one")
     event, payload = last(sandbox)
     assert (event, payload["forkee"]["id"], payload["repository"]["full_name"]) == ("fork", first.id, LAB)
-    second = await sandbox.fork("learner-ada/lab", "learner-lin", name="lab-of-lin")
+    second = await sandbox.fork("learner-one/lab", "learner-two", name="lab-of-lin")
     assert await run("rev-parse", "main", cwd=second.path) == head
-    shown = (await api.call("GET", "/repos/learner-lin/lab-of-lin")).body
+    shown = (await api.call("GET", "/repos/learner-two/lab-of-lin")).body
     assert (shown["fork"], shown["parent"]["id"]) == (True, first.id)
     assert shown["source"]["full_name"] == LAB
     assert "parent" not in shown["parent"]
@@ -48,11 +48,11 @@ async def test_pushing_to_a_fork_leaves_the_parent_alone(
     sandbox: Sandbox, head: str, clone: Callable[..., Awaitable[WorkingCopy]], api: ApiClient
 ) -> None:
     """A fork's commits are not in the parent."""
-    await sandbox.fork(LAB, "learner-lin")
-    work = await clone("learner-lin/lab", "learner-lin")
+    await sandbox.fork(LAB, "learner-two")
+    work = await clone("learner-two/lab", "learner-two")
     sha = await work.commit({"mine.txt": "x"})
     await work.push()
-    assert (await api.call("GET", f"/repos/learner-lin/lab/git/commits/{sha}")).status == 200
+    assert (await api.call("GET", f"/repos/learner-two/lab/git/commits/{sha}")).status == 200
     assert (await api.call("GET", f"/repos/{LAB}/git/commits/{sha}")).status == 404
 
 
@@ -60,19 +60,19 @@ async def test_a_generated_repository_has_the_tree_but_not_the_history(
     sandbox: Sandbox, api: ApiClient, head: str
 ) -> None:
     """Same tree, one new root commit, the template named; the template's commits are not there."""
-    made = await sandbox.generate(LAB, "learner-ada", "my-lab")
+    made = await sandbox.generate(LAB, "learner-one", "my-lab")
     assert await run("rev-parse", "main^{tree}", cwd=made.path) == await run(
         "rev-parse", "main^{tree}", cwd=sandbox.repository(LAB).path
     )
-    shown = (await api.call("GET", "/repos/learner-ada/my-lab")).body
+    shown = (await api.call("GET", "/repos/learner-one/my-lab")).body
     assert (shown["fork"], shown["template_repository"]["full_name"]) == (False, LAB)
     assert "parent" not in shown
-    assert (await api.call("GET", f"/repos/learner-ada/my-lab/git/commits/{head}")).status == 404
+    assert (await api.call("GET", f"/repos/learner-one/my-lab/git/commits/{head}")).status == 404
     (commit,) = (await run("rev-list", "main", cwd=made.path)).split()
     assert commit != head
     await sandbox.add_repository("octo-course", "empty")
     with pytest.raises(SandboxError, match="no commit"):
-        await sandbox.generate("octo-course/empty", "learner-ada", "x")
+        await sandbox.generate("octo-course/empty", "learner-one", "x")
 
 
 async def test_a_renamed_repository_redirects_to_its_id(
@@ -106,12 +106,12 @@ async def test_a_transfer_leaves_the_old_installation(
     sandbox: Sandbox, api: ApiClient, installed: Installation, token: str
 ) -> None:
     """The new owner's installation on all repositories gets `transferred`; the old token does not reach it."""
-    new = await sandbox.install("learner-ada", "all")
-    record = await sandbox.transfer(LAB, "learner-ada")
+    new = await sandbox.install("learner-one", "all")
+    record = await sandbox.transfer(LAB, "learner-one")
     event, payload = last(sandbox)
     assert (event, payload["action"], payload["installation"]["id"]) == ("repository", "transferred", new.id)
     assert payload["changes"]["owner"]["from"]["organization"]["login"] == "octo-course"
-    assert record.full_name == "learner-ada/lab"
+    assert record.full_name == "learner-one/lab"
     listed = await api.call("GET", "/installation/repositories", credentials=token)
     assert listed.body["total_count"] == 0
 
@@ -174,9 +174,9 @@ async def test_a_selection_changes(sandbox: Sandbox, api: ApiClient, installed: 
     assert set(example("installation_repositories", "added")) <= set(added)
     listed = await api.call("GET", "/installation/repositories", credentials=token)
     assert [each["name"] for each in listed.body["repositories"]] == ["other"]
-    await sandbox.add_repository("learner-ada", "mine")
+    await sandbox.add_repository("learner-one", "mine")
     with pytest.raises(SandboxError, match="does not belong"):
-        await sandbox.select(installed.id, add=["learner-ada/mine"])
+        await sandbox.select(installed.id, add=["learner-one/mine"])
 
 
 async def test_suspending_is_told(sandbox: Sandbox, api: ApiClient, installed: Installation) -> None:
@@ -190,8 +190,8 @@ async def test_suspending_is_told(sandbox: Sandbox, api: ApiClient, installed: I
 async def test_lists_come_in_pages(sandbox: Sandbox, api: ApiClient) -> None:
     """Repositories and installations are listed with Link headers that lead through all of them."""
     for number in range(5):
-        await sandbox.add_repository("learner-ada", f"repo-{number}")
-    installation = await sandbox.install("learner-ada", "all")
+        await sandbox.add_repository("learner-one", f"repo-{number}")
+    installation = await sandbox.install("learner-one", "all")
     token = await api.token(installation.id)
     names: list[str] = []
     url: str | None = f"{sandbox.api_url}/installation/repositories?per_page=2"
@@ -201,9 +201,9 @@ async def test_lists_come_in_pages(sandbox: Sandbox, api: ApiClient) -> None:
         links = dict(part.split("; rel=")[::-1] for part in answer.headers["Link"].split(", "))
         url = links['"next"'].strip("<>") if '"next"' in links else None
     assert names == [f"repo-{number}" for number in range(5)]
-    await sandbox.install("learner-lin", "all")
+    await sandbox.install("learner-two", "all")
     answer = await api.app("GET", "/app/installations?per_page=1&page=2")
-    assert [each["account"]["login"] for each in answer.body] == ["learner-lin"]
+    assert [each["account"]["login"] for each in answer.body] == ["learner-two"]
 
 
 async def test_the_api_can_change_a_repository_with_the_permission(sandbox: Sandbox, api: ApiClient, head: str) -> None:

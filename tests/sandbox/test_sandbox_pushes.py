@@ -35,14 +35,14 @@ async def test_a_first_push_creates_the_branch(sandbox: Sandbox, installed: Inst
     assert (payload["created"], payload["deleted"], payload["forced"]) == (True, False, False)
     assert payload["installation"]["id"] == installed.id
     assert (payload["repository"]["id"], payload["repository"]["owner"]["login"]) == (repository.id, "octo-course")
-    assert (payload["pusher"]["name"], payload["sender"]["login"]) == ("learner-ada", "learner-ada")
+    assert (payload["pusher"]["name"], payload["sender"]["login"]) == ("learner-one", "learner-one")
     assert isinstance(payload["repository"]["pushed_at"], int)
     (commit,) = payload["commits"]
     assert commit == payload["head_commit"]
     assert (commit["id"], commit["distinct"], commit["message"]) == (head, True, "Start")
     assert (commit["added"], commit["removed"], commit["modified"]) == (["README.md", "src/app.py"], [], [])
     assert commit["tree_id"] == await lab.git("rev-parse", "HEAD^{tree}")
-    assert commit["author"]["email"] == "ada@example.org"
+    assert commit["author"]["email"] == "learner@example.org"
 
 
 async def test_a_payload_has_the_keys_of_githubs_examples(

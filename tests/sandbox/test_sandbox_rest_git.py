@@ -177,7 +177,7 @@ async def test_a_comparison_starts_at_the_merge_base(sandbox: Sandbox, get: Any)
     assert (await get(f"/compare/{base}...topic")).body["status"] == "ahead"
     assert (await get(f"/compare/topic...{base}")).body["status"] == "behind"
     assert (await get("/compare/octo-course:main...main")).body["status"] == "identical"
-    for wrong in ("/compare/main", "/compare/main...nowhere", "/compare/learner-ada:main...main"):
+    for wrong in ("/compare/main", "/compare/main...nowhere", "/compare/learner-one:main...main"):
         assert (await get(wrong)).status == 404
 
 

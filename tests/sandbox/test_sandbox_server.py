@@ -182,7 +182,7 @@ async def test_many_repositories_share_few_processes(
 ) -> None:
     """With fewer readers than repositories in use at a time every answer is still right."""
     monkeypatch.setattr("sandbox.gitstore.OPEN_REPOSITORIES", 2)
-    names = [(await sandbox.fork(LAB, "learner-ada", name=f"lab-{number}")).full_name for number in range(6)]
+    names = [(await sandbox.fork(LAB, "learner-one", name=f"lab-{number}")).full_name for number in range(6)]
     calls = [api.call("GET", f"/repos/{name}/git/ref/heads/main") for name in names * 5]
     answers = await asyncio.gather(*calls)
     assert {answer.body["object"]["sha"] for answer in answers} == {head}

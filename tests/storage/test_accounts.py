@@ -55,10 +55,10 @@ async def test_deleted_is_final(pool: Pool) -> None:
 async def test_repositories_are_a_set(pool: Pool) -> None:
     """The stored set becomes the given one; what came and went is told; new names are taken over."""
     await install(pool, 71, ADA, a_repo(1), a_repo(2))
-    changes = await accounts.set_repositories(pool, 71, {2: "learner-ada/renamed", 3: "learner-ada/three"})
+    changes = await accounts.set_repositories(pool, 71, {2: "learner-one/renamed", 3: "learner-one/three"})
     assert (changes.added, changes.removed) == (frozenset({3}), frozenset({1}))
-    assert await accounts.repositories(pool, 71) == {2: "learner-ada/renamed", 3: "learner-ada/three"}
-    again = await accounts.set_repositories(pool, 71, {2: "learner-ada/renamed", 3: "learner-ada/three"})
+    assert await accounts.repositories(pool, 71) == {2: "learner-one/renamed", 3: "learner-one/three"}
+    again = await accounts.set_repositories(pool, 71, {2: "learner-one/renamed", 3: "learner-one/three"})
     assert (again.added, again.removed) == (frozenset(), frozenset())
     assert (await accounts.set_repositories(pool, 71, {})).removed == {2, 3}
 

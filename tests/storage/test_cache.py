@@ -19,7 +19,7 @@ EVENT = AuditEvent("test")
 
 def a_mapping(repo_id: int) -> RepoMapping:
     """An active mapping of this repository."""
-    return RepoMapping(repo_id, repo_id, 71, 101, f"learner-ada/r{repo_id}", uuid4(), "event")
+    return RepoMapping(repo_id, repo_id, 71, 101, f"learner-one/r{repo_id}", uuid4(), "event")
 
 
 class Store:
@@ -198,7 +198,7 @@ async def test_local_writes_are_seen_at_once() -> None:
     mapping = await cache.find(1)
     await cache.find(2)
     assert mapping is not None
-    await cache.rename(1, "learner-ada/new")
+    await cache.rename(1, "learner-one/new")
     await cache.find(1)
     await cache.take_installation(mapping, 99, EVENT)
     await cache.find(1)

@@ -67,14 +67,14 @@ async def test_a_new_name_is_display_only(pool: Pool) -> None:
     bound = await bind(pool)
     mappings = Mappings(pool)
     before = await epoch(pool, bound)
-    assert not await mappings.rename(501, "learner-ada/lab")
-    assert await mappings.rename(501, "learner-ada/renamed")
-    assert not await mappings.rename(999, "learner-ada/other")
+    assert not await mappings.rename(501, "learner-one/lab")
+    assert await mappings.rename(501, "learner-one/renamed")
+    assert not await mappings.rename(999, "learner-one/other")
     found = await mappings.find(501)
     assert isinstance(found, RepoMapping)
-    assert (found.repo_full_name, await epoch(pool, bound)) == ("learner-ada/renamed", before)
+    assert (found.repo_full_name, await epoch(pool, bound)) == ("learner-one/renamed", before)
     await pool.execute("UPDATE repo_mapping SET last_seen_at = now() - interval '2 hours'")
-    assert await mappings.rename(501, "learner-ada/renamed")
+    assert await mappings.rename(501, "learner-one/renamed")
 
 
 async def test_other_processes_hear_of_every_change(pool: Pool, fresh_database: str) -> None:

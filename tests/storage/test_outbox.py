@@ -39,7 +39,7 @@ async def test_a_wanted_report_is_claimed_as_it_was_given(pool: Pool) -> None:
     assert await outbox.want(pool, wanted)
     item = await one(pool)
     assert (item.check_run, item.status) == (wanted.report.check_run, wanted.report.status)
-    assert (item.repo_id, item.installation_id, item.repo_full_name) == (501, 71, "learner-ada/lab")
+    assert (item.repo_id, item.installation_id, item.repo_full_name) == (501, 71, "learner-one/lab")
     assert (item.session_id, item.head_sha, item.name) == (bound.session.session_id, sha("a"), "forgea/steps")
     assert (item.check_run_due, item.status_due, item.check_run_id, item.attempts) == (True, True, None, 1)
     assert await outbox.claim(pool, "publisher-2", LEASE, 10) == ()

@@ -64,7 +64,7 @@ async def test_a_session_as_its_page_shows_it(pool: Pool) -> None:
     view = await views.session_view(pool, bound.session.session_id)
     assert view is not None
     assert (view.lab_slug, view.lab_title, view.version_number) == ("closures", "React closures", 1)
-    assert (view.learner, view.repo_full_name, view.completed_at) == (ADA, "learner-ada/lab", None)
+    assert (view.learner, view.repo_full_name, view.completed_at) == (ADA, "learner-one/lab", None)
     assert view.session == (await state_of(pool, bound)).session
     assert [(step.step.id, step.state, step.missing) for step in view.steps] == [
         ("one", "completed", ()),
@@ -102,7 +102,7 @@ async def test_a_new_session_has_a_view(pool: Pool) -> None:
     await pool.execute("UPDATE repo_mapping SET state = 'revoked', revoked_at = now(), revoked_reason = 'gone'")
     view = await views.session_view(pool, bound.session.session_id)
     assert view is not None
-    assert (view.attempts, view.notices, view.repo_full_name) == ((), (), "learner-ada/lab")
+    assert (view.attempts, view.notices, view.repo_full_name) == ((), (), "learner-one/lab")
     assert [step.missing for step in view.steps] == [(), ("one",), ("two",)]
 
 
@@ -147,11 +147,11 @@ async def test_the_list_of_sessions(pool: Pool) -> None:
     await push(pool, ada, "a", gains=("one",))
     summaries = await views.list_sessions(pool)
     assert [(item.learner_login, item.steps_done, item.steps_total) for item in summaries] == [
-        ("learner-ada", 1, 3),
-        ("learner-lin", 0, 3),
+        ("learner-one", 1, 3),
+        ("learner-two", 0, 3),
     ]
     assert (summaries[1].session_id, summaries[1].status) == (lin.session.session_id, SessionStatus.IN_PROGRESS)
-    assert (summaries[0].lab_slug, summaries[0].repo_full_name) == ("closures", "learner-ada/lab")
+    assert (summaries[0].lab_slug, summaries[0].repo_full_name) == ("closures", "learner-one/lab")
     assert await views.list_sessions(pool, limit=1) == summaries[:1]
     assert await views.list_sessions(pool, lab_slug="other") == ()
     assert await views.list_sessions(pool, lab_slug="closures", status=SessionStatus.IN_PROGRESS) == summaries

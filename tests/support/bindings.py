@@ -39,8 +39,8 @@ from storage.outbox import WantedReport
 from storage.progress import JudgingState
 
 COURSE = Account(900, "octo-course", AccountKind.ORGANIZATION)
-ADA = Account(101, "learner-ada", AccountKind.USER)
-LIN = Account(102, "learner-lin", AccountKind.USER)
+ADA = Account(101, "learner-one", AccountKind.USER)
+LIN = Account(102, "learner-two", AccountKind.USER)
 LEASE = timedelta(seconds=30)
 
 

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import serialization
 from sandbox import Repository, Sandbox
 
 GIT_TIMEOUT = 60.0
-IDENTITY = {"GIT_AUTHOR_NAME": "Ada", "GIT_COMMITTER_NAME": "Ada"}
-ADDRESS = "ada@example.org"
+IDENTITY = {"GIT_AUTHOR_NAME": "Learner", "GIT_COMMITTER_NAME": "Learner"}
+ADDRESS = "learner@example.org"
 
 
 class GitFailedError(RuntimeError):
@@ -47,7 +47,9 @@ def fast_import(commits: Sequence[Mapping[str, str | bytes]], branch: str = "mai
     """Return a `git fast-import` stream: each commit writes its files on top of the one before (`start`: a ref)."""
     stream: list[bytes] = []
     for number, files in enumerate(commits):
-        stream.append(f"commit refs/heads/{branch}\ncommitter Ada <{ADDRESS}> {1700000000 + number} +0100\n".encode())
+        stream.append(
+            f"commit refs/heads/{branch}\ncommitter Learner <{ADDRESS}> {1700000000 + number} +0100\n".encode()
+        )
         stream.append(f"data {len(str(number))}\n{number}\n".encode())
         if number == 0 and start:
             stream.append(f"from {start}\n".encode())

@@ -26,7 +26,7 @@ def _date(clock: FakeClock) -> dict[str, str]:
 
 def account(**fields: Any) -> dict[str, Any]:
     """An account as GitHub's API gives it."""
-    return {"id": 5, "login": "learner-ada", "type": "User", **fields}
+    return {"id": 5, "login": "learner-one", "type": "User", **fields}
 
 
 def installation(**fields: Any) -> dict[str, Any]:

@@ -90,8 +90,8 @@ def session_view(**changes: object) -> SessionView:
         lab_slug="word-counter",
         lab_title="The word counter",
         version_number=2,
-        learner=Account(11, "learner-ada", AccountKind.USER),
-        repo_full_name="learner-ada/word-counter-lab",
+        learner=Account(11, "learner-one", AccountKind.USER),
+        repo_full_name="learner-one/word-counter-lab",
         last_activity_at=AT + timedelta(minutes=9),
         completed_at=None,
         steps=(
@@ -211,7 +211,7 @@ async def test_links_lead_to_github(aiohttp_client: AiohttpClient) -> None:
     """The repository and its commits are linked; no other address is."""
     page, _ = await show(aiohttp_client, session_view())
 
-    repository = "https://github.example.com/learner-ada/word-counter-lab"
+    repository = "https://github.example.com/learner-one/word-counter-lab"
     links = {link["href"] for link in page.all("a")}
     assert {repository, f"{repository}/commit/{SHA}", f"{repository}/commit/{3:040x}"} <= links
     assert all(link == "#content" or str(link).startswith(repository) for link in links)
@@ -257,7 +257,7 @@ async def test_hostile_names_stay_text(aiohttp_client: AiohttpClient) -> None:
     view = session_view(
         lab_title=HOSTILE,
         learner=Account(11, HOSTILE, AccountKind.USER),
-        repo_full_name=f"learner-ada/{HOSTILE}",
+        repo_full_name=f"learner-one/{HOSTILE}",
         steps=(StepView(step("x", HOSTILE), None, ()),),
         attempts=(replace(attempt(1, Outcome.BLOCKED, path), ref=f"refs/heads/{HOSTILE}"),),
         notices=(Notice(HOSTILE, date(2026, 3, 4), 1, AT, f"refs/tags/{HOSTILE}"),),
@@ -271,7 +271,7 @@ async def test_hostile_names_stay_text(aiohttp_client: AiohttpClient) -> None:
     assert {tag for tag, _ in page.elements} == {tag for tag, _ in harmless.elements}
     assert {"script", "img", "iframe", "form"} & {tag for tag, _ in page.elements} == set()
     assert not any(name.startswith("on") or name == "style" for _, names in page.elements for name in names)
-    assert all(str(link["href"]).startswith(("https://github.example.com/learner-ada/", "#")) for link in page.all("a"))
+    assert all(str(link["href"]).startswith(("https://github.example.com/learner-one/", "#")) for link in page.all("a"))
     assert words.count("<script>alert(1)</script>") >= 8
     assert "49" not in words.replace("2026-03-04", ""), "templates are not evaluated twice"
 
