@@ -20,8 +20,8 @@ from rules.model import Lab, Snapshot
 # Computing time of one judgement, in seconds of its thread (so that a busy machine costs nobody a verdict). 100,000
 # paths with 200 patterns take 0.2 s; a set of patterns made to be slow takes 0.3 s for a single path.
 SECONDS = 10.0
-# Steps of one call into RE2, which cannot be interrupted: 1 MiB of text and an expression of 1,024 instructions. RE2 was
-# measured at 1.4 to 3.4 ns a step, so this is at most some 4 s. Usual expressions have below 100 instructions.
+# Steps of one call into RE2, which cannot be interrupted: 1 MiB of text and an expression of 1,024 instructions. RE2
+# was measured at 1.4 to 3.4 ns a step, so this is at most some 4 s. Usual expressions have below 100 instructions.
 LARGEST_CALL = 1 << 30
 # Steps after which the clock is looked at: reading it costs as much as matching some hundred bytes.
 CLOCK_EVERY = 4_096
@@ -67,7 +67,7 @@ class _Meter:
 
 
 async def within_budget(lab: Lab, snapshot: Snapshot, work: Callable[[Tick], T]) -> T:
-    """What `work`, a pure function of the tick that it has to call, returns. Raises OverBudgetError, and what it raises.
+    """What `work`, a pure function of the tick that it calls, returns. Raises OverBudgetError, and what it raises.
 
     Small work is done at once; if it turns out not to be small, it is begun anew in a thread.
     """

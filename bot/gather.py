@@ -17,6 +17,8 @@ from storage.progress import JudgingState
 
 # Gains are earned at each first-parent commit of a push, up to this many; beyond, at the head only (steps.md 5).
 MAX_COMMITS = 20
+# Files of all those commits together: each has a tree of its own in memory, some 300 bytes a file. Beyond, as above.
+MAX_COMMIT_FILES = 400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ async def gather(
         head_tree = await _head_tree(services, client, name, head.sha)
         accepted = await services.trees.files(client, name, accepted_sha) if accepted_sha else template
         rewrite, between = await _history(client, name, state, head)
-        commits = [await services.trees.files(client, name, sha) for sha in between]
+        commits = await _commit_trees(services, client, name, between)
         snapshot = Snapshot(
             template=template.tree,
             accepted=accepted.tree,
@@ -66,7 +68,7 @@ async def gather(
             accepted_sha=accepted_sha,
             rewrite=rewrite,
             later_templates=tuple(commit.tree for commit in later),
-            commits=tuple(commits),
+            commits=commits,
         )
         needed = partial(needed_for, state.version.lab, state.progress, snapshot, state.facts)
         shas = await within_budget(state.version.lab, snapshot, needed)
@@ -85,6 +87,20 @@ async def _head_tree(services: Services, client: InstallationClient, name: str, 
         return await services.trees.files(client, name, sha)
     except NotFound as error:
         raise Transient(f"{name}: commit {sha} is not visible (yet): {error}") from error
+
+
+async def _commit_trees(
+    services: Services, client: InstallationClient, name: str, shas: tuple[str, ...]
+) -> tuple[CommitTree, ...]:
+    """The files of commits; none when they are too many: then gains are earned at the head only."""
+    trees: list[CommitTree] = []
+    files = 0
+    for sha in shas:
+        trees.append(await services.trees.files(client, name, sha))
+        files += len(trees[-1].tree)
+        if files > MAX_COMMIT_FILES:
+            return ()
+    return tuple(trees)
 
 
 async def template_trees(

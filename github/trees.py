@@ -20,9 +20,11 @@ from github.errors import IncompleteTree, TooLarge
 from github.values import RawEntry, TreeAnswer
 from rules.model import CommitTree, Tree, TreeEntry
 
-# What one commit may cost: requests (only a tree that GitHub truncates needs more than one) and files.
+# What one commit may cost: requests (only a tree that GitHub truncates needs more than one), files, and memory for them
+# (bytes; names of 4,096 bytes would make 2 GB of as many files).
 MAX_CALLS = 200
 MAX_ENTRIES = 500_000
+MAX_BYTES = 200 * 1024 * 1024
 # Requests for one snapshot at a time: GitHub asks for few (100 concurrent ones for the whole App are its limit).
 PARALLEL = 8
 
@@ -60,10 +62,11 @@ class _Listing:
 class _Budget:
     """What reading one commit may still cost."""
 
-    def __init__(self, commit_sha: str, calls: int, entries: int) -> None:
+    def __init__(self, commit_sha: str, calls: int, entries: int, size: int) -> None:
         self._commit_sha = commit_sha
         self._calls = calls
         self._entries = entries
+        self._size = size
 
     def call(self) -> None:
         self._calls -= 1
@@ -75,6 +78,11 @@ class _Budget:
         if self._entries < 0:
             raise self._exceeded("files")
 
+    def names(self, files: Iterable[TreeEntry], prefix: str = "") -> None:
+        self._size -= sum(_ENTRY_BYTES + len(prefix) + len(file.path) for file in files)
+        if self._size < 0:
+            raise self._exceeded("bytes for the names of its files")
+
     def _exceeded(self, what: str) -> IncompleteTree:
         return IncompleteTree(f"the tree of {self._commit_sha} takes too many {what}", reason="TOO_LARGE")
 
@@ -82,9 +90,17 @@ class _Budget:
 class Trees:
     """Reads trees and blobs through installations' clients. `cache_bytes`: memory for all that is kept, about."""
 
-    def __init__(self, cache_bytes: int, *, max_calls: int = MAX_CALLS, max_entries: int = MAX_ENTRIES) -> None:
+    def __init__(
+        self,
+        cache_bytes: int,
+        *,
+        max_calls: int = MAX_CALLS,
+        max_entries: int = MAX_ENTRIES,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
         self._max_calls = max_calls
         self._max_entries = max_entries
+        self._max_bytes = max_bytes
         self._kept: LRUCache[tuple[str, str], Any] = LRUCache(cache_bytes, _size)
         self._flights: SingleFlight[tuple[str, str, int], Any] = SingleFlight()
 
@@ -132,11 +148,12 @@ class Trees:
             raise IncompleteTree(str(error), reason="TOO_LARGE") from None
 
     async def _load_files(self, source: ObjectSource, full_name: str, commit_sha: str) -> Tree:
-        budget = _Budget(commit_sha, self._max_calls, self._max_entries)
+        budget = _Budget(commit_sha, self._max_calls, self._max_entries, self._max_bytes)
         answer = await self._ask(source, full_name, commit_sha, budget, recursive=True)
         if not answer.truncated:
             files = _files(answer)
             budget.entries(len(files))
+            budget.names(files)
             return _by_path(files, commit_sha)
         return await self._walk(source, full_name, commit_sha, budget)
 
@@ -149,6 +166,7 @@ class Trees:
             folders: list[tuple[str, str]] = []
             for prefix, listing in level:
                 budget.entries(len(listing.files) + len(listing.folders))  # a few folders can repeat without end
+                budget.names(listing.files, prefix)
                 found += [TreeEntry(prefix + file.path, file.mode, file.sha, file.size) for file in listing.files]
                 folders += [(f"{prefix}{path}/", sha) for path, sha in listing.folders]
             distinct = sorted({sha for _, sha in folders})  # the same folder may be there many times

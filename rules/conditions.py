@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from itertools import islice
 from typing import assert_never
 
+from rules.effort import Tick, unlimited
 from rules.evidence import Evidence, Truth, View, is_small, readable
 from rules.mapping import PathMap, each_pattern, leaves
 from rules.model import (
@@ -133,11 +134,15 @@ def _changed(match: str | int, step: Step, view: View, evidence: Evidence) -> bo
 
 
 def _present(path: str, view: View, evidence: Evidence) -> bool:
-    return any(view.entry(name) is not None for name in evidence.paths.named(path))
+    names = evidence.paths.named(path)
+    evidence.paths.tick(len(names))
+    return any(view.entry(name) is not None for name in names)
 
 
 def _has_file(path: str, view: View, evidence: Evidence) -> bool:
-    entries = (view.entry(name) for name in evidence.paths.named(path))
+    names = evidence.paths.named(path)
+    evidence.paths.tick(len(names))
+    entries = (view.entry(name) for name in names)
     return any(entry is not None and entry_kind(entry) == "file" for entry in entries)
 
 
@@ -181,7 +186,9 @@ def is_rewrite(snapshot: Snapshot) -> bool:
     return snapshot.accepted_sha is not None and snapshot.rewrite
 
 
-def needed(lab: Lab, done: frozenset[str], *trees: Tree, reopens: bool = True) -> frozenset[str]:
+def needed(
+    lab: Lab, done: frozenset[str], *trees: Tree, reopens: bool = True, tick: Tick = unlimited
+) -> frozenset[str]:
     """Shas of the blobs whose content judging these trees may look at, each at most MAX_BYTES.
 
     `done`: completed steps, by stored id. `reopens` False: the caller knows that none of them can be reopened
@@ -189,7 +196,7 @@ def needed(lab: Lab, done: frozenset[str], *trees: Tree, reopens: bool = True) -
     """
     skipped = frozenset[str]() if reopens else todays_ids(lab, done)
     names = _read_paths(lab, skipped)
-    paths = PathMap(lab, trees if names else ())
+    paths = PathMap(lab, trees if names else (), tick)
     return frozenset(
         entry.sha
         for tree in trees
@@ -199,19 +206,24 @@ def needed(lab: Lab, done: frozenset[str], *trees: Tree, reopens: bool = True) -
     )
 
 
-def needed_for(lab: Lab, progress: Progress, snapshot: Snapshot, facts: Facts) -> frozenset[str]:
-    """Shas of all blobs that `judge` may look at for this snapshot, whose `blobs` need not be filled yet."""
+def needed_for(
+    lab: Lab, progress: Progress, snapshot: Snapshot, facts: Facts, tick: Tick = unlimited
+) -> frozenset[str]:
+    """Shas of all blobs that `judge` may look at for this snapshot, whose `blobs` need not be filled yet.
+
+    `tick`: as for `judge`. PatternError if the lab's patterns do not fit into RE2 (the author's fault).
+    """
     reopens = may_reopen(lab, snapshot, facts)
     trees = (snapshot.accepted, snapshot.head, *(commit.tree for commit in snapshot.commits))
     done = progress.done - progress.since_accepted
-    return needed(lab, done, *trees, reopens=reopens) | _needed_protected(lab, snapshot)
+    return needed(lab, done, *trees, reopens=reopens, tick=tick) | _needed_protected(lab, snapshot, tick)
 
 
-def _needed_protected(lab: Lab, snapshot: Snapshot) -> frozenset[str]:
+def _needed_protected(lab: Lab, snapshot: Snapshot, tick: Tick) -> frozenset[str]:
     """Blobs of protected files that a condition reads: where they went astray, the template's are judged instead."""
     names = _read_paths(lab, frozenset())
     versions = (snapshot.template, *snapshot.later_templates)
-    paths = PathMap(lab, versions if names else ())
+    paths = PathMap(lab, versions if names else (), tick)
     return frozenset(
         entry.sha
         for tree in versions

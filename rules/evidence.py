@@ -78,6 +78,7 @@ class Evidence:
     def work(self, step: Step, view: View) -> Iterator[str]:
         """Paths of the step whose content in the view is work: not the template's, not shared, not protected."""
         for path in self._workplaces[self._numbers[step.id]]:
+            self.paths.tick(1)
             if self.template.is_work(path, view.entry(path)):
                 yield path
 
@@ -104,6 +105,7 @@ class Evidence:
         """Whether a regular file that `path` names has text that the expression finds; undecided if one is unread."""
         unread = False
         for name in self.paths.named(path):
+            self.paths.tick(1)
             entry = view.entry(name)
             if entry is None or entry_kind(entry) != "file":
                 continue
@@ -129,7 +131,9 @@ class Evidence:
             return None
         key = (entry.sha, expression)
         if key not in self._found:
-            self._found[key] = compiled_expression(expression).search(_text(content)) is not None
+            compiled, text = compiled_expression(expression), _text(content)
+            self.paths.tick(compiled.programsize * len(text))  # RE2's worst case: every instruction at every byte
+            self._found[key] = compiled.search(text) is not None
         return self._found[key]
 
 

@@ -54,6 +54,11 @@ def _layout(lab: Lab) -> _Layout:
     return _Layout((*lists, *((pattern,) for pattern in alone)), alone)
 
 
+def pattern_size(lab: Lab) -> int:
+    """Characters of all patterns of a lab: the size of the automaton that they become grows with it."""
+    return sum(len(pattern) for group in _layout(lab).groups for pattern in group)
+
+
 def leaves(condition: Condition) -> tuple[Condition, ...]:
     """The conditions at the ends of an `all` / `any` / `not` tree, in the order of the file."""
     match condition:

@@ -7,6 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from rules.effort import Tick, unlimited
 from rules.mapping import is_literal
 from rules.model import AllOf, AnyOf, Condition, Contains, Exists, Lab, Lacks, Tree
 from rules.snapshot import same_entry
@@ -16,7 +17,13 @@ _MAX_NAMES = 1_000  # names of one folder that a path is compared with letter by
 
 
 def near_misses(
-    paths: Sequence[str], lab: Lab, unfinished: Collection[str], template: Tree, head: Tree
+    paths: Sequence[str],
+    lab: Lab,
+    unfinished: Collection[str],
+    template: Tree,
+    head: Tree,
+    *,
+    tick: Tick = unlimited,
 ) -> dict[str, str]:
     """For some of the paths the name that was probably meant: equal but for case or spelling, or a slip of the pen.
 
@@ -27,7 +34,10 @@ def near_misses(
     if not paths:
         return {}
     names = _Names(_wanted(lab, unfinished), template, head)
-    found = {path: names.nearest(path) for path in paths[:MAX_PATHS]}
+    found: dict[str, str | None] = {}
+    for path in paths[:MAX_PATHS]:
+        tick(len(path) * _MAX_NAMES)
+        found[path] = names.nearest(path)
     return {path: name for path, name in found.items() if name is not None}
 
 

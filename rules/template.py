@@ -33,6 +33,7 @@ class Template:
     def changed(self, tree: Tree) -> list[str]:
         """The paths that are not exactly the pinned version's, found once for each tree (which must stay alive)."""
         if id(tree) not in self._changed:
+            self._paths.tick(len(tree))
             self._changed[id(tree)] = differing(self.pinned, tree)
         return self._changed[id(tree)]
 
@@ -54,6 +55,7 @@ class Template:
         """
         nearest: tuple[tuple[int, int], Astray] | None = None
         for number, version in enumerate((self.pinned, *self.later)):
+            self._paths.tick(len(tree))
             changed = self.changed(tree) if version is self.pinned else differing(version, tree)
             paths = frozenset(path for path in changed if self._paths.place(path).protected)
             if not paths:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from rules.conditions import holds, is_rewrite, missing_facts, todays_ids, tree_holds
+from rules.effort import Tick, unlimited
 from rules.evidence import Evidence, View
 from rules.mapping import PathMap
 from rules.model import (
@@ -41,13 +42,14 @@ from rules.snapshot import diff
 from rules.template import Template
 
 
-def judge(lab: Lab, progress: Progress, snapshot: Snapshot, facts: Facts) -> Verdict:
+def judge(lab: Lab, progress: Progress, snapshot: Snapshot, facts: Facts, tick: Tick = unlimited) -> Verdict:
     """The verdict on HEAD. Deterministic and total for a valid lab and a complete snapshot.
 
     `snapshot.blobs` must hold what `conditions.needed_for` names: MissingBlob otherwise (our fault). PatternError if
-    the lab's patterns do not fit into RE2 (the author's fault).
+    the lab's patterns do not fit into RE2 (the author's fault). `tick` is told of the work that grows with lab and
+    trees before it is done; what it raises ends the judgement.
     """
-    case = _Case.of(lab, progress, snapshot, facts)
+    case = _Case.of(lab, progress, snapshot, facts, tick)
     done1, judged, earned = _done1(case)
     verdicts = Verdicts(case.head, case.rules, done1)
     paths = _paths(case, verdicts, done1)
@@ -99,11 +101,11 @@ class _Case:
     rules_before: Rules
 
     @classmethod
-    def of(cls, lab: Lab, progress: Progress, snapshot: Snapshot, facts: Facts) -> _Case:
+    def of(cls, lab: Lab, progress: Progress, snapshot: Snapshot, facts: Facts, tick: Tick) -> _Case:
         facts = _todays_facts(lab, facts)
         done = todays_ids(lab, progress.done)
         trees = (snapshot.accepted, snapshot.head, *(commit.tree for commit in snapshot.commits))
-        paths = PathMap(lab, (snapshot.template, *snapshot.later_templates, *trees))
+        paths = PathMap(lab, (snapshot.template, *snapshot.later_templates, *trees), tick)
         template = Template(snapshot.template, snapshot.later_templates, paths)
         evidence = Evidence(lab, paths, template, trees=trees, facts=facts, blobs=snapshot.blobs)
         rules = Rules(
@@ -280,7 +282,8 @@ def _paths(case: _Case, verdicts: Verdicts, done1: Collection[str]) -> tuple[Pat
     paths = [verdicts.of(change) for change in changes]
     unfinished = {step.id for step in case.lab.steps if step.id not in done1}
     doubtful = [path.path for path in paths if _is_doubtful(path, unfinished)]
-    meant = near_misses(doubtful, case.lab, unfinished, case.snapshot.template, case.snapshot.head)
+    template, head, tick = case.snapshot.template, case.snapshot.head, case.rules.paths.tick
+    meant = near_misses(doubtful, case.lab, unfinished, template, head, tick=tick)
     return tuple(replace(path, suggestion=meant[path.path]) if path.path in meant else path for path in paths)
 
 
