@@ -1,4 +1,4 @@
-"""Is what the App tells harmless? Markdown and pages are parsed as a reader's software would, not searched for words."""
+"""Is what the App tells harmless? Markdown and pages are parsed as a reader's software does, not searched for words."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from markdown_it import MarkdownIt
 SUMMARY_MAX, ANNOTATIONS_MAX, MESSAGE_MAX, TITLE_MAX = 65_535, 50, 64 * 1024, 255
 DESCRIPTION_MAX = 140  # GitHub REST docs, commit statuses
 
-_MARKDOWN_TAGS = frozenset(
-    "p h1 h2 h3 h4 ul ol li strong em code pre table thead tbody tr th td a br hr blockquote details summary sub".split()
-)
-_PAGE_TAGS = _MARKDOWN_TAGS | frozenset(
-    "html head meta title link body header main footer nav section div dl dt dd small time progress caption span".split()
-)
+_MARKDOWN_TAGS = {
+    *("p", "h1", "h2", "h3", "h4", "ul", "ol", "li", "strong", "em", "code", "pre", "a", "br", "hr", "blockquote"),
+    *("table", "thead", "tbody", "tr", "th", "td", "details", "summary", "sub"),
+}
+_PAGE_TAGS = _MARKDOWN_TAGS | {
+    *("html", "head", "meta", "title", "link", "body", "header", "main", "footer", "nav", "section", "div"),
+    *("dl", "dt", "dd", "small", "time", "progress", "caption", "span"),
+}
 # What GitHub makes a mention, a reference or a link of, in text that is not code.
 _LIVE = re.compile(r"@\w|#\d|\bGH-\d|\bwww\.")
 
@@ -69,10 +71,8 @@ def _hidden(text: str) -> Iterator[str]:
     """Characters that show nothing or move others: control characters, bidi marks, surrogates."""
     for char in text:
         if (
-            char != "\n"
-            and unicodedata.category(char) in ("Cc", "Cs")
-            or char in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-        ):
+            char != "\n" and unicodedata.category(char) in ("Cc", "Cs")
+        ) or char in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069":
             yield char
 
 
@@ -115,7 +115,7 @@ def page_is_harmless(page: str, *roots: str) -> str:
     return "".join(shown.text)
 
 
-def _only(shown: _Document, tags: frozenset[str], roots: tuple[str, ...]) -> None:
+def _only(shown: _Document, tags: set[str], roots: tuple[str, ...]) -> None:
     assert {tag for tag, _ in shown.tags} <= tags
     assert shown.others == []
     for tag, attributes in shown.tags:

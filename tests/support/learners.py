@@ -110,7 +110,10 @@ class Learner:
         """
         ref = f"refs/heads/built-{next(_numbers)}"
         await self.clone.git(
-            "fast-import", "--quiet", "--force", stdin=_stream(ref, edits, parents, merge, empty, message)
+            "fast-import",
+            "--quiet",
+            "--force",
+            stdin=_stream(ref, edits, parents, merge=merge, empty=empty, message=message),
         )
         sha = await self.clone.git("rev-parse", ref)
         await self.clone.git("update-ref", "-d", ref)
@@ -198,7 +201,11 @@ class Learner:
     async def paste(self, sha: str) -> list[str]:
         """Run the commands of a head's check-run in the clone, as a learner with bash would; the lines that ran."""
         lines = [line for block in commands_in(self.run(sha)["output"]["summary"]) for line in block]
-        who = {f"GIT_{role}_{what}": "ada@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        who = {
+            f"GIT_{role}_{what}": "learner@example.org"
+            for role in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
         shell = await asyncio.create_subprocess_exec(
             "bash", "--norc", "-e", "-c", "\n".join(lines), cwd=self.clone.path,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -223,14 +230,15 @@ def _stream(
     ref: str,
     edits: Edits,
     parents: Sequence[str],
+    *,
     merge: Sequence[str],
     empty: bool,
-    message: str,  # noqa: FBT001
+    message: str,
 ) -> bytes:
     """The stream for git fast-import that makes one commit."""
     words = message.encode()
     stream = [
-        f"commit {ref}\ncommitter Ada <ada@example.org> {1_700_000_000 + next(_numbers)} +0100\n".encode(),
+        f"commit {ref}\ncommitter Learner <learner@example.org> {1_700_000_000 + next(_numbers)} +0100\n".encode(),
         b"data %d\n%s\n" % (len(words), words),
         *(f"{word} {sha}\n".encode() for word, sha in zip(("from", *["merge"] * 99), (*parents, *merge), strict=False)),
         *([b"deleteall\n"] if empty else []),
