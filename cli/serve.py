@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -85,9 +86,19 @@ def run_until_stopped(work: Callable[[asyncio.Event], Awaitable[None]], *, fast:
     run(lambda: _until_stopped(work, GRACE), fast=fast)
 
 
+def _collect_less() -> None:
+    """Look for cycles of garbage less often, and never among what was imported: with a worker's many kept trees a full
+    look takes 80 ms, in which nothing else happens, and little of what we make is in cycles (measured: 4 % of the time).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 async def _until_stopped(work: Callable[[asyncio.Event], Awaitable[None]], grace: float) -> None:
     stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+    _collect_less()
 
     def asked() -> None:
         (hurry if stop.is_set() else stop).set()

@@ -240,6 +240,15 @@ async def test_the_budget_of_files(limit: int) -> None:
     assert caught.value.reason == "TOO_LARGE"
 
 
+@pytest.mark.parametrize("limit", [1000, 20])
+async def test_the_budget_of_bytes(limit: int) -> None:
+    """Names that take more memory than allowed, in one answer or by walking: TOO_LARGE."""
+    origin, trees = Origin(limit=limit), Trees(10_000_000, max_bytes=72 * 300)
+    with pytest.raises(IncompleteTree) as caught:
+        await trees.files(origin, REPO, origin.commit(big(8, 9)))
+    assert caught.value.reason == "TOO_LARGE"
+
+
 class Bomb(Origin):
     """Ten folders that all hold the same ten folders, and so on for nine levels: ten objects, a billion paths."""
 

@@ -24,7 +24,7 @@ COURSE, TEACHER = "octo-course", "octo-teacher"
 #: What a commit does to a path: bytes (a regular file), None (it goes), or a mode with its content (of submodules and
 #: folders: the sha of their object).
 Edit = bytes | None | tuple[str, bytes]
-Edits = Mapping[str | bytes, Edit]
+Edits = Mapping[str, Edit] | Mapping[bytes, Edit] | Mapping[str | bytes, Edit]
 
 _numbers = itertools.count(1)
 

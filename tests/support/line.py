@@ -145,7 +145,7 @@ async def _running_app(
             private_key=sandbox.private_key_pem,
             governor=MemoryGovernor(0.0),
         ),
-        trees=Trees(32 * 1024 * 1024),
+        trees=Trees(64 * 1024 * 1024),
         mappings=mappings,
         judging=Judging("forgea/steps", "http://127.0.0.1:8080", sandbox.url, "always", 3),
     )
