@@ -13,11 +13,12 @@ unexport PYTHONPATH
 unexport PYTHONHOME
 unexport VIRTUAL_ENV
 
-.PHONY: help demo serve test soak lint format lock schema
+.PHONY: help demo serve bench test soak lint format lock schema
 
 help:
 	@echo 'make demo      one learner, real pushes, on this machine only (KEEP=1: stays up afterwards)'
 	@echo 'make serve     the App, configured by the environment or .env (docs/settings.md)'
+	@echo 'make bench     measures speed and memory, each against its reference (docs/performance.md; ARGS="judge --small")'
 	@echo 'make test      all tests'
 	@echo 'make soak      all tests, property tests ten times as hard'
 	@echo 'make lint      style, types, import directions'
@@ -30,6 +31,9 @@ demo: .venv/.ready
 
 serve: .venv/.ready
 	@$(PY) app.py serve $(ARGS)
+
+bench: .venv/.ready
+	@$(PY) -m bench $(ARGS)
 
 # The rules are covered to the last branch by tests of their own. ARGS runs what it names, and only that.
 test: .venv/.ready-dev
