@@ -18,7 +18,7 @@ unexport VIRTUAL_ENV
 help:
 	@echo 'make demo      one learner, real pushes, on this machine only (KEEP=1: stays up afterwards)'
 	@echo 'make serve     the App, configured by the environment or .env (docs/settings.md)'
-	@echo 'make bench     measures speed and memory, each against its reference (docs/performance.md; ARGS="judge --small")'
+	@echo 'make bench     measures speed and memory, each against its reference (ARGS="judge --small")'
 	@echo 'make test      all tests'
 	@echo 'make soak      all tests, property tests ten times as hard'
 	@echo 'make lint      style, types, import directions'
