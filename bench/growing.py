@@ -60,7 +60,7 @@ def answer_of(files: dict[str, bytes]) -> bytes:
             "type": "blob",
             "sha": blob_sha(content),
             "size": len(content),
-            "url": "https://api.github.com/repos/learner-ada/bench-lab/git/blobs/" + blob_sha(content),
+            "url": "https://api.github.com/repos/learner-one/bench-lab/git/blobs/" + blob_sha(content),
         }
         for path, content in files.items()
     ]
@@ -90,7 +90,7 @@ def costs(shape: Shape) -> tuple[float, float]:
 
 
 def _tree(body: bytes) -> CommitTree:
-    return asyncio.run(Trees(1).files(Answer(body), "learner-ada/bench-lab", sha_of("head")))
+    return asyncio.run(Trees(1).files(Answer(body), "learner-one/bench-lab", sha_of("head")))
 
 
 def _judge(lab: Lab, snapshot: Snapshot) -> None:
