@@ -48,7 +48,7 @@ class Answer:
 
     async def blob(self, full_name: str, sha: str) -> bytes:
         """No condition of the lab asks for one."""
-        raise NotImplementedError
+        raise LookupError(f"no content of blob {sha} in {full_name}: the bench's lab asks for none")
 
 
 def answer_of(files: dict[str, bytes]) -> bytes:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from rules.labfile_checks import check_whole, conditions, default_needs
 from rules.labfile_models import MAX_BYTES, LabFileModel
 from rules.labfile_problems import FAULT_CODES, ProblemCode, Problems, add_validation_errors
+from rules.mapping import condition_paths, leaves
 from rules.model import (
     Absent,
     AllOf,
@@ -121,28 +122,13 @@ def _lab(model: LabFileModel) -> Lab:
 
 def _checked_set(lab: Lab, problems: Problems) -> LabFile:
     """The lab, if RE2 can hold all its patterns in one set."""
-    named = [path for step in lab.steps for path in _condition_paths(step.complete)]
+    named = [path for step in lab.steps for leaf in leaves(step.complete) for path in condition_paths(leaf)]
     try:
         PatternSet([with_roots(lab.protected), lab.shared, *(step.files for step in lab.steps), named])
     except PatternError as error:
         problems.add(ProblemCode.PATTERNS_TOO_LARGE, ("steps",), str(error), "Use fewer wildcards in a pattern.")
         return LabFile(None, problems.all())
     return LabFile(lab, ())
-
-
-def _condition_paths(condition: Condition) -> tuple[str, ...]:
-    """The paths and patterns that a condition names."""
-    match condition:
-        case Exists(paths) | Absent(paths):
-            return paths
-        case Contains(path) | Lacks(path):
-            return (path,)
-        case AllOf(parts) | AnyOf(parts):
-            return tuple(path for part in parts for path in _condition_paths(part))
-        case Not(part):
-            return _condition_paths(part)
-        case _:
-            return ()
 
 
 # ------------------------------------------------------------------------------------------------------- definitions

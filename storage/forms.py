@@ -1,112 +1,16 @@
-"""The jsonb forms of the values that storage keeps whole, and their way back. Pure functions, in pairs."""
+"""The jsonb forms of the values that storage keeps whole, and their way back. Pure functions, in pairs.
+
+A lab's rules have their form in `rules.labfile` (`definition`, `lab_from_definition`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
 
-from rules.model import (
-    Absent,
-    AllOf,
-    Annotation,
-    AnyOf,
-    Approval,
-    Changed,
-    ChangeKind,
-    Check,
-    CheckRunReport,
-    Condition,
-    Contains,
-    Exists,
-    Gain,
-    Lab,
-    Lacks,
-    Loss,
-    Not,
-    Nothing,
-    Policy,
-    StatusReport,
-    Step,
-    Violation,
-    ViolationCode,
-    Workflow,
-)
+from rules.model import Annotation, ChangeKind, CheckRunReport, Gain, Loss, StatusReport, Violation, ViolationCode
 
 Json = dict[str, Any]
-
-
-#: The conditions by their type in the lab file; their fields are spelled there as here.
-_CONDITIONS: dict[str, type[Condition]] = {
-    "changed": Changed,
-    "exists": Exists,
-    "absent": Absent,
-    "contains": Contains,
-    "lacks": Lacks,
-    "approval": Approval,
-    "none": Nothing,
-    "workflow": Workflow,
-    "check": Check,
-    "all": AllOf,
-    "any": AnyOf,
-    "not": Not,
-}
-_TYPES = {kind: name for name, kind in _CONDITIONS.items()}
-
-
-def condition_to_json(condition: Condition) -> Json:
-    """A condition as the lab file spells it: `{"type": ..., ...}`."""
-    parts: Json = {"type": _TYPES[type(condition)]}
-    match condition:
-        case AllOf(of) | AnyOf(of):
-            return parts | {"of": [condition_to_json(part) for part in of]}
-        case Not(part):
-            return parts | {"of": condition_to_json(part)}
-    return parts | asdict(condition)
-
-
-def condition_from_json(data: Json) -> Condition:
-    """The twin of `condition_to_json`. Raises ValueError for a type that this release does not know."""
-    kind = _CONDITIONS.get(data["type"])
-    if kind is None:
-        raise ValueError(f"a stored lab version has a condition that this release does not know: {data['type']!r}")
-    return kind(**{name: _condition_field(value) for name, value in data.items() if name != "type"})
-
-
-def _condition_field(value: Any) -> Any:
-    if isinstance(value, dict):
-        return condition_from_json(value)
-    if isinstance(value, list):
-        return tuple(_condition_field(item) for item in value)
-    return value
-
-
-def lab_to_json(lab: Lab) -> Json:
-    """A lab's rules as stored with its version."""
-    return {
-        "title": lab.title,
-        "branch": lab.branch,
-        "protected": list(lab.protected),
-        "shared": list(lab.shared),
-        "policy": asdict(lab.policy),
-        "steps": [asdict(step) | {"complete": condition_to_json(step.complete)} for step in lab.steps],
-    }
-
-
-def lab_from_json(data: Json) -> Lab:
-    """The twin of `lab_to_json`."""
-    return Lab(
-        title=data["title"],
-        branch=data["branch"],
-        protected=tuple(data["protected"]),
-        shared=tuple(data["shared"]),
-        policy=Policy(**data["policy"]),
-        steps=tuple(_step_from_json(step) for step in data["steps"]),
-    )
-
-
-def _step_from_json(data: Json) -> Step:
-    lists = {name: tuple(data[name]) for name in ("files", "needs", "hints", "aliases")}
-    return Step(**(data | lists | {"complete": condition_from_json(data["complete"])}))
 
 
 def violation_to_json(violation: Violation) -> Json:

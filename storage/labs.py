@@ -10,10 +10,10 @@ from weakref import WeakKeyDictionary
 
 from cachetools import LRUCache
 
+from rules.labfile import definition, lab_from_definition
 from rules.model import Enrolment, Lab, LabRecord, LabVersion
 from storage.database import Pool, storable
 from storage.errors import domain_errors
-from storage.forms import lab_from_json, lab_to_json
 
 #: Versions kept in memory for each database: they never change, and few are in use at a time.
 CACHED_VERSIONS = 256
@@ -50,7 +50,7 @@ def version_from_row(row: Any) -> LabVersion:
         number=row["number"],
         commit_sha=row["commit_sha"],
         tree_sha=row["tree_sha"],
-        lab=lab_from_json(row["definition"]),
+        lab=lab_from_definition(row["definition"]),
         digest=row["digest"],
     )
 
@@ -122,7 +122,7 @@ async def publish(
         lab_id,
         commit_sha,
         tree_sha,
-        lab_to_json(lab),
+        definition(lab),
         digest,
         None if title is None else storable(title),
     )
