@@ -24,10 +24,11 @@ FAST = {"fsync": "off"}
 ROOT = Path(__file__).resolve().parents[2]
 
 # A user in a process of its own. Lines on its standard input are SQL; each is answered by one line. The end of the
-# input ends it; after Ctrl-C it answers "interrupted" and goes on. It becomes another account only after its imports,
-# because that account may not be able to read this Python.
+# input ends it; after Ctrl-C it answers "interrupted" and goes on (a thread waits for the signal, because a handler
+# could run anywhere, and not at all while the read blocks). It becomes another account only after its imports, because
+# that account may not be able to read this Python.
 USER = """
-import asyncio, os, sys
+import asyncio, os, signal, sys, threading
 from pathlib import Path
 import asyncpg
 from storage import embedded, embedded_place
@@ -47,17 +48,16 @@ async def query(dsn, sql):
     finally:
         await link.close()
 
+def interrupted():
+    while signal.sigwait({signal.SIGINT}):
+        print("interrupted", flush=True)
+
 try:
     with embedded.running(Path(sys.argv[1]), major=int(sys.argv[2])) as server:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        threading.Thread(target=interrupted, daemon=True).start()
         print(server.dsn, flush=True)
-        while True:
-            try:
-                line = sys.stdin.readline()
-            except KeyboardInterrupt:
-                print("interrupted", flush=True)
-                continue
-            if not line:
-                break
+        for line in iter(sys.stdin.readline, ""):
             print(asyncio.run(query(server.dsn, line)), flush=True)
 except embedded.EmbeddedError as error:
     sys.exit(f"EmbeddedError: {error}")
