@@ -9,7 +9,6 @@ import asyncio
 import os
 import secrets
 import socket
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,9 +44,9 @@ def build_web(settings: Settings, pool: Pool, github: GitHubApp | None = None) -
     from aiohttp import web as http
 
     from bot.webhook import MAX_BODY, add_routes
-    from storage import views
     from storage.inbox import Recorder
     from web import health, routes
+    from web.site import Site
 
     probes = {"database": health.database_is_ready(pool)}
     if github is not None:
@@ -60,7 +59,16 @@ def build_web(settings: Settings, pool: Pool, github: GitHubApp | None = None) -
     app = http.Application(client_max_size=MAX_BODY)
     app.on_cleanup.append(finish_recording)
     add_routes(app, record=recorder.record, secrets=settings.webhook_secrets())
-    routes.add_routes(app, session_view=partial(views.session_view, pool), web_url=settings.web_url, probes=probes)
+    site = Site(
+        pool=pool,
+        web_url=settings.web_url,
+        public_url=settings.base_url,
+        github=github,
+        check_name=settings.check_name,
+        staff=frozenset(settings.staff),
+        probes=probes,
+    )
+    routes.add_routes(app, site)
     return app
 
 

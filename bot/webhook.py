@@ -8,7 +8,6 @@ deliveries").
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -60,9 +59,7 @@ def valid_signature(body: bytes, header: bytes, secrets: Sequence[bytes]) -> boo
     if not SIGNATURE.fullmatch(header):
         return False
     given = header.removeprefix(b"sha256=")
-    matches = [
-        hmac.compare_digest(hmac.new(secret, body, hashlib.sha256).hexdigest().encode(), given) for secret in secrets
-    ]
+    matches = [hmac.compare_digest(hmac.digest(secret, body, "sha256").hex().encode(), given) for secret in secrets]
     return any(matches)
 
 

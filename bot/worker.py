@@ -154,6 +154,8 @@ class Worker:
         try:
             while not stop.is_set() and (deliveries := await inbox.waiting(self._pool, lane)):
                 await self._process(lane, deliveries)
+                if len(deliveries) == 1:
+                    break  # what has come meanwhile makes the lane due as it is released: that saves the look
         except LeaseLost:
             log.warning("lease_lost", lane=lane.lane_id, token=lane.token)
         except Exception as error:

@@ -55,7 +55,8 @@ async def github_of(settings: Settings) -> AsyncIterator[GitHubApp]:
     from github.client import GitHubApp
     from github.governor import MemoryGovernor
 
-    async with aiohttp.ClientSession() as session:
+    # GitHub's API sets no cookies that matter; looking for some costs time with each request.
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
         yield GitHubApp(
             session,
             api_url=settings.github_api_url,

@@ -24,10 +24,18 @@ SECRETS = re.compile(
 )
 
 
+def _is_harmless(text: str) -> bool:
+    """Whether no alternative of SECRETS can begin in `text`: nearly all values, at a tenth of the search's cost."""
+    if "gh" in text or "github_pat_" in text or "eyJ" in text or "-----" in text or "://" in text:
+        return False
+    low = text.lower()
+    return "bearer " not in low and "token " not in low
+
+
 def scrub(value: Any) -> Any:
     """`value` with every secret replaced; looks into mappings, lists and tuples."""
     if isinstance(value, str):
-        return SECRETS.sub(HIDDEN, value)
+        return value if _is_harmless(value) else SECRETS.sub(HIDDEN, value)
     if isinstance(value, bytes):
         return SECRETS.sub(HIDDEN, value.decode("utf-8", "replace"))
     if isinstance(value, Mapping):
@@ -45,23 +53,31 @@ def _scrub_event(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> M
     return {**{key: scrub(value) for key, value in event.items() if key not in kept}, **kept}
 
 
+class _Writer(structlog.WriteLogger):
+    """Writes our own lines to standard error, past the standard library's logging: that costs several times as much,
+    which was a fifth of the time of receiving a delivery.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(sys.stderr)
+        self.name = name
+
+
 def configure(log_format: Literal["auto", "json", "console"], level: str) -> None:
     """Send all logs of this process to standard error, from `level` (debug, info, warning, error) on."""
     as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
-    shared: list[Any] = [
+    first: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.stdlib.ExtraAdder(),
-        structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
     ]
+    last: list[Any] = [structlog.processors.StackInfoRenderer(), structlog.processors.format_exc_info]
     renderer: Any = structlog.processors.JSONRenderer(default=repr) if as_json else structlog.dev.ConsoleRenderer()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*first, structlog.stdlib.ExtraAdder(), *last],
             processors=[_scrub_event, structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
@@ -71,11 +87,8 @@ def configure(log_format: Literal["auto", "json", "console"], level: str) -> Non
     # One line for each request would drown the rest; the deliveries are logged by name already.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*first, *last, _scrub_event, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(root.level),
+        logger_factory=_Writer,
         cache_logger_on_first_use=True,
     )

@@ -13,6 +13,7 @@ from github.client import GitHubApp
 from github.errors import GitHubError, Misconfigured, Unauthorized
 from storage.database import Pool, check_schema
 from storage.errors import StorageError
+from web.access import Rule, add_route
 
 log = structlog.get_logger(__name__)
 
@@ -51,8 +52,8 @@ def add_routes(app: web.Application, probes: Mapping[str, Probe]) -> None:
         }
         return web.json_response(body, status=200 if ready else 503)
 
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/readyz", readyz)
+    add_route(app, "GET", "/healthz", healthz, Rule.PUBLIC)
+    add_route(app, "GET", "/readyz", readyz, Rule.PUBLIC)
 
 
 def database_is_ready(pool: Pool) -> Probe:

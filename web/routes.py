@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from uuid import UUID
 
 import aiohttp_jinja2
 import jinja2
 from aiohttp import web
 
-from storage.views import SessionView
-from web import health, security, sessions
+from web import access, health, security, sessions
+from web.access import Rule
+from web.site import SITE, Site
 
 HERE = Path(__file__).parent
 
 
-def add_routes(
-    app: web.Application,
-    *,
-    session_view: Callable[[UUID], Awaitable[SessionView | None]],
-    web_url: str,
-    probes: Mapping[str, health.Probe],
-) -> None:
-    """Mount probes, session pages and the stylesheet.
-
-    `session_view` reads what a session's page shows (None: no such session); `web_url` is the address of GitHub's
-    pages, without trailing slash, for links.
-    """
+def add_routes(app: web.Application, site: Site) -> None:
+    """Mount all pages, probes and files."""
+    app[SITE] = site
+    app[access.RULES] = {}
     environment = aiohttp_jinja2.setup(
         app,
         loader=jinja2.FileSystemLoader(HERE / "templates"),
@@ -38,9 +29,9 @@ def add_routes(
     )
     environment.filters["moment"] = sessions.moment
     app.on_response_prepare.append(security.add_headers)
-    health.add_routes(app, probes)
-    sessions.add_routes(app, session_view=session_view, web_url=web_url)
-    app.router.add_get("/static/style.css", _stylesheet)
+    health.add_routes(app, site.probes)
+    sessions.add_routes(app)
+    access.add_route(app, "GET", "/static/style.css", _stylesheet, Rule.PUBLIC)
 
 
 async def _stylesheet(_request: web.Request) -> web.FileResponse:

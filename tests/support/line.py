@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from github.governor import MemoryGovernor
 from github.trees import Trees
 from rules.model import LabRecord, LabVersion
 from sandbox import Sandbox
-from storage import views
 from storage.cache import CachedMappings
 from storage.database import Pool, open_pool
 from storage.inbox import Recorder
@@ -31,6 +29,7 @@ from storage.mappings import Mappings
 from storage.notify import Listener
 from tests.support.apispec import check_exchange, operation_of
 from web import routes
+from web.site import Site
 
 SECRET = "a-webhook-secret-for-tests"
 TEMPLATE = Path(__file__).parents[2] / "examples" / "lab-template"
@@ -152,7 +151,7 @@ async def _running_app(
     recorder = Recorder(pool)
     app = web.Application(client_max_size=MAX_BODY)
     add_routes(app, record=recorder.record, secrets=(SECRET,))
-    routes.add_routes(app, session_view=partial(views.session_view, pool), web_url=sandbox.url, probes={})
+    routes.add_routes(app, Site(pool, web_url=sandbox.url, public_url="http://127.0.0.1:8080", github=services.app))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -11,12 +11,13 @@ from pytest_aiohttp import AiohttpClient
 from github.client import GitHubApp
 from github.errors import Misconfigured, Transient, Unauthorized
 from storage.database import open_pool
-from web import health
+from web import access, health
 
 
 async def ask(client: AiohttpClient, path: str, **probes: health.Probe) -> tuple[int, object]:
     """Status and JSON of a probe's address on an application with these probes."""
     app = web.Application()
+    app[access.RULES] = {}
     health.add_routes(app, probes)
     answer = await (await client(app)).get(path)
     return answer.status, await answer.json()

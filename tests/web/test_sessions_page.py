@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -28,8 +29,9 @@ from rules.model import (
     ViolationCode,
 )
 from storage.views import AttemptView, Notice, SessionView, StepView
-from web import routes
+from web import routes, sessions
 from web.session_page import NOTICE_WORDS, page_of
+from web.site import Site
 
 SESSION_ID = UUID("3f2b1c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d")
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -111,16 +113,27 @@ def session_view(**changes: object) -> SessionView:
     return replace(view, **changes)  # type: ignore[arg-type]
 
 
+KNOWN: dict[UUID, SessionView] = {}
+
+
+@pytest.fixture(autouse=True)
+def _known_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def find(_pool: object, session_id: UUID) -> SessionView | None:
+        return KNOWN.get(session_id)
+
+    KNOWN.clear()
+    monkeypatch.setattr(sessions, "session_view", find)
+
+
 async def client_of(
     aiohttp_client: AiohttpClient, view: SessionView | None
 ) -> TestClient[web.Request, web.Application]:
     """A browser on this machine, before an application that knows this one session."""
-
-    async def find(session_id: UUID) -> SessionView | None:
-        return view if session_id == SESSION_ID else None
-
+    if view is not None:
+        KNOWN[SESSION_ID] = view
     app = web.Application()
-    routes.add_routes(app, session_view=find, web_url="https://github.example.com", probes={})
+    no_pool: Any = None
+    routes.add_routes(app, Site(no_pool, web_url="https://github.example.com", public_url="http://127.0.0.1:8000"))
     return await aiohttp_client(app)
 
 
