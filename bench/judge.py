@@ -36,7 +36,7 @@ SMALL = Size(learners=8, count=12, timed=8)
 
 async def measure(place: Place, size: Size) -> list[Figure]:
     """The figures."""
-    commits = (2 * size.count + size.timed) // size.learners + 4
+    commits = 2 * (2 * size.count + size.timed) // size.learners + 4  # the quick ones push more often than others
     figures = []
     async with world(place, learners=size.learners, commits=commits, shape=size.shape) as here:
         one = await _saturate(here, size, "judge")

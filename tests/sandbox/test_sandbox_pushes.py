@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sandbox import Delivery, Installation, Sandbox
+from sandbox import pushes as limits
 from tests.support.githost import WorkingCopy, fast_import
 
 LAB = "octo-course/lab"
@@ -251,3 +252,18 @@ async def test_a_pushed_head_requests_a_check_suite_once(
     example = json.loads((EXAMPLES / "check_suite.json").read_text())[4]
     assert set(example["check_suite"]) <= set(payload["check_suite"])
     assert [delivery.event for delivery in sandbox.deliveries[:3]] == ["installation", "push", "check_suite"]
+
+
+async def test_too_many_branches_at_once_are_not_told(
+    sandbox: Sandbox, installed: Installation, lab: WorkingCopy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A push of more branches than GitHub's limit (lowered here) makes no push event; one of just so many does."""
+    monkeypatch.setattr(limits, "BRANCHES_MAX", 3)
+    for number in range(3):
+        await lab.git("branch", f"b{number}")
+    await lab.push("--all")
+    assert [payload["ref"] for payload in pushes(sandbox)[1:]] == [f"refs/heads/b{number}" for number in range(3)]
+    for number in range(4):
+        await lab.git("branch", f"c{number}")
+    await lab.push("--all")
+    assert len(pushes(sandbox)) == 4

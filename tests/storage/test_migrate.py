@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import asyncpg
 import pytest
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
 
+from settings import child_environment
 from storage import migrate as migrations
 from storage.database import SchemaError, check_schema, open_pool
 from storage.migrate import FOLDER, MigrationError, available, migrate
 
+ROOT = Path(__file__).parents[2]
 SAMPLE_ROWS = Path(__file__).parent / "sample_rows"
 NAMES = [f"{migration.number:04d}_{migration.name}" for migration in available()]
 
@@ -46,6 +50,23 @@ async def test_concurrent_starters(empty_database: str) -> None:
     """Of four starters at once each migration is applied by exactly one, and none fails."""
     done = await asyncio.gather(*(migrate(empty_database) for _ in range(4)))
     assert sorted(name for names in done for name in names) == NAMES
+
+
+async def test_releases_that_start_at_once(empty_database: str, tmp_path: Path) -> None:
+    """Three hosts run the command of a release at the same time: all succeed, each migration was applied by one."""
+    command = (sys.executable, str(ROOT / "app.py"), "migrate")
+    environment = child_environment(DATABASE_URL=empty_database, PYTHONPATH=str(ROOT))
+    starters = [
+        await asyncio.create_subprocess_exec(
+            *command, cwd=tmp_path, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        for _ in range(3)
+    ]
+    said = [(await starter.communicate())[0].decode() for starter in starters]
+
+    assert [starter.returncode for starter in starters] == [0, 0, 0], said
+    assert all("The schema is up to date." in words for words in said)
+    assert sorted(re.findall(r"Applied (\S+)", "".join(said))) == NAMES
 
 
 async def test_an_edited_migration_is_refused(empty_database: str, folder: Path) -> None:
