@@ -10,9 +10,8 @@ from bot.services import Services
 from github.client import InstallationClient
 from github.errors import IncompleteTree, InstallationError, NotFound, Transient
 from rules.conditions import needed_for
-from rules.model import CannotVerify, CommitTree, LabRecord, LabVersion, Push, Snapshot
+from rules.model import CannotVerify, CommitTree, LabRecord, Push, Snapshot
 from rules.patterns import PatternError
-from storage import labs
 from storage.progress import JudgingState
 
 # Gains are earned at each first-parent commit of a push, up to this many; beyond, at the head only (steps.md 5).
@@ -50,7 +49,7 @@ async def gather(
     assert state.mapping  # noqa: S101 (what is judged is bound)
     name, accepted_sha = state.mapping.repo_full_name, state.session.accepted_sha
     try:
-        template, later = await template_trees(services, client, lab, state.version)
+        template, later = await template_trees(services, client, lab, state)
     except (NotFound, InstallationError) as error:
         return CannotVerify(head.sha, "GITHUB", f"the lab's template cannot be read: {error}")
     except IncompleteTree as error:
@@ -104,16 +103,16 @@ async def _commit_trees(
 
 
 async def template_trees(
-    services: Services, client: InstallationClient, lab: LabRecord, version: LabVersion
+    services: Services, client: InstallationClient, lab: LabRecord, state: JudgingState
 ) -> tuple[CommitTree, list[CommitTree]]:
     """The template's files at the pinned version, and at every later commit of its branch (all cached by sha).
 
     A template is read with its own installation; a public one also with the learner's.
     """
     reader = services.app.installation(lab.base_installation_id) if lab.base_installation_id else client
-    pinned = await services.trees.files(reader, lab.base_repo_full_name, version.commit_sha)
-    later = await labs.later_template_commits(services.pool, version)
-    return pinned, [await services.trees.files(reader, lab.base_repo_full_name, sha) for sha in later]
+    pinned = await services.trees.files(reader, lab.base_repo_full_name, state.version.commit_sha)
+    later = [await services.trees.files(reader, lab.base_repo_full_name, sha) for sha in state.later_templates]
+    return pinned, later
 
 
 async def _history(

@@ -84,7 +84,7 @@ async def find_binding(services: Services, push: Push, *, source: MappingSource 
                 return await _refused(services, given, decision)
             case Bound() | Preview() if decision.new_installation_id is None:
                 assert state is not None  # noqa: S101 (bind names a session that was gathered)
-                return Found(decision, state, await labs.get(services.pool, state.session.lab_id))
+                return Found(decision, state, state.lab)
         await _write(services, push, given, decision, source)
         services.mappings.drop(push.repo.repo_id)
     raise BindingRaceError(f"the binding of repository {push.repo.repo_id} changed each time while it was decided")

@@ -9,7 +9,7 @@ from bot.services import Judging, Services
 from rules.binding import Ignored, Rejected, blocks_report
 from rules.model import ZERO_SHA, BindingCode, CannotVerify, LabRecord, Push, Report, Session, Verdict
 from rules.report import NoticeContext, ReportContext, render, render_closed, render_preview, render_rejection
-from storage import inbox, labs, outbox, progress
+from storage import inbox, outbox, progress
 from storage.audit import AuditEvent
 from storage.outbox import WantedReport
 from storage.progress import JudgingState, SaveRejection
@@ -51,18 +51,17 @@ async def wanted(
         hints_due=len(blocked),
         deadline=state.session.expires_at,
         clears_failure=clears_failure,
-        protected_sha=await _nearest_template(services, state, verdict),
+        protected_sha=_nearest_template(state, verdict),
     )
     report = (render_preview if preview else render)(verdict, context)
     return _wanted(push, state.mapping.installation_id, state.session, report, weak=preview)
 
 
-async def _nearest_template(services: Services, state: JudgingState, verdict: Verdict | CannotVerify) -> str | None:
+def _nearest_template(state: JudgingState, verdict: Verdict | CannotVerify) -> str | None:
     """The later template commit that the head's protected files come nearest to (a synced fork); None: the pinned."""
     if isinstance(verdict, CannotVerify) or verdict.template_number == 0:
         return None
-    later = await labs.later_template_commits(services.pool, state.version)  # only ever grows at its end
-    return later[verdict.template_number - 1]
+    return state.later_templates[verdict.template_number - 1]
 
 
 def _is_blocked(verdict: Verdict | CannotVerify) -> bool:

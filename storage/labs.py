@@ -169,8 +169,3 @@ async def template_commits(pool: Pool, lab_id: int, after: str | None = None) ->
         after,
     )
     return tuple(TemplateCommit(row["commit_sha"], row["tree_sha"], row["ordinal"]) for row in rows)
-
-
-async def later_template_commits(pool: Pool, version: LabVersion) -> tuple[str, ...]:
-    """Shas of the template branch's commits after the one that this version is pinned to, oldest first."""
-    return tuple(commit.commit_sha for commit in await template_commits(pool, version.lab_id, version.commit_sha))

@@ -49,6 +49,8 @@ class SaveResult(StrEnum):
 # the cost does not grow with the ledger.
 _JUDGING_STATE = """
 SELECT s.*, now() AS read_at,
+    lab.slug, lab.title, lab.base_repo_id, lab.base_repo_full_name, lab.base_installation_id,
+    lab.enrolment, lab.deadline,
     m.mapping_id, m.provider_repo_id, m.installation_id, m.owner_account_id, m.repo_full_name, m.source,
     (SELECT coalesce(array_agg(step_id), '{}') FROM step_progress
      WHERE session_id = s.session_id AND state = 'completed') AS done,
@@ -67,8 +69,12 @@ SELECT s.*, now() AS read_at,
         ORDER BY attempt_id DESC LIMIT 1000) AS recent) AS blocked_heads,
     ARRAY(SELECT sha FROM unnest($2::text[]) AS asked (sha) WHERE EXISTS (SELECT FROM push_attempt
         WHERE session_id = s.session_id AND after_sha = sha) OR EXISTS (SELECT FROM push_attempt
-        WHERE session_id = s.session_id AND before_sha = sha)) AS known_heads
-FROM lab_session AS s LEFT JOIN repo_mapping AS m ON m.session_id = s.session_id AND m.state = 'active'
+        WHERE session_id = s.session_id AND before_sha = sha)) AS known_heads,
+    ARRAY(SELECT later.commit_sha FROM template_commit AS later JOIN template_commit AS pinned USING (lab_id)
+        WHERE lab_id = s.lab_id AND pinned.commit_sha = v.commit_sha AND later.ordinal > pinned.ordinal
+        ORDER BY later.ordinal) AS later_templates
+FROM lab_session AS s JOIN lab USING (lab_id) JOIN lab_version AS v USING (lab_version_id)
+LEFT JOIN repo_mapping AS m ON m.session_id = s.session_id AND m.state = 'active'
 CROSS JOIN LATERAL (SELECT coalesce(max(attempt_id), 0) AS attempt_id FROM push_attempt
     WHERE session_id = s.session_id AND verdict = 'accepted') AS since
 WHERE s.session_id = $1
@@ -104,6 +110,7 @@ async def judging_state(pool: Pool, session_id: UUID, *, heads: Sequence[str] = 
         return None
     return JudgingState(
         session=session_from_row(row),
+        lab=labs.lab_from_row(row),
         version=await labs.version(pool, row["lab_version_id"]),
         mapping=mapping_from_row(row) if row["mapping_id"] is not None else None,
         progress=Progress(frozenset(row["done"]), frozenset(row["since_accepted"])),
@@ -114,6 +121,7 @@ async def judging_state(pool: Pool, session_id: UUID, *, heads: Sequence[str] = 
         branch_head_seen=row["branch_head_seen"],
         read_at=row["read_at"],
         known_heads=frozenset(row["known_heads"]),
+        later_templates=tuple(row["later_templates"]),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 from rules.model import (
     CannotVerify,
     Facts,
+    LabRecord,
     LabVersion,
     Outcome,
     Progress,
@@ -36,10 +37,12 @@ class JudgingState:
     `mapping` None: nothing is bound now. `fact_ids`: the staff facts in force. `blocked_heads`: distinct blocked heads
     since the last accepted one. `head_rewrite`: the session's head is blocked and no descendant of its accepted one.
     `branch_head_seen`: the newest head of the lab's branch that is known, judged or not. `known_heads`: those of the
-    heads asked for that the ledger has, as what a push led to or what it left.
+    heads asked for that the ledger has, as what a push led to or what it left. `later_templates`: shas of the template
+    branch's commits after the one that `version` is pinned to, oldest first.
     """
 
     session: Session
+    lab: LabRecord
     version: LabVersion
     mapping: RepoMapping | None
     progress: Progress
@@ -50,6 +53,7 @@ class JudgingState:
     branch_head_seen: str | None
     read_at: datetime
     known_heads: frozenset[str] = frozenset()
+    later_templates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

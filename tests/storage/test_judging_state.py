@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from rules.model import Facts, Progress
-from storage import progress
+from storage import labs, progress
 from storage.audit import AuditEvent
 from storage.database import Pool
 from storage.mappings import Mappings
@@ -27,9 +27,19 @@ class TestJudgingState:
         """Session, version and mapping are those that were bound; progress and facts are empty."""
         bound = await bind(pool)
         state = await state_of(pool, bound)
-        assert (state.session, state.mapping, state.version) == (bound.session, bound.mapping, bound.version)
+        assert (state.session, state.mapping) == (bound.session, bound.mapping)
+        assert (state.lab, state.version) == (bound.lab, bound.version)
         assert (state.progress.done, state.facts, state.blocked_heads) == (frozenset(), Facts(), frozenset())
         assert (state.head_rewrite, state.branch_head_seen, state.fact_ids) == (False, None, ())
+
+    async def test_later_template_commits_are_those_after_the_pinned_one(self, pool: Pool) -> None:
+        """Commits of the template's branch after the version's, oldest first; none of another lab, none before."""
+        bound = await bind(pool)
+        lab_id = bound.lab.lab_id
+        assert (await state_of(pool, bound)).later_templates == ()
+        for name in ("c2", "c3"):
+            await labs.record_template_commit(pool, lab_id, sha(name), sha(f"tree of {name}"))
+        assert (await state_of(pool, bound)).later_templates == (sha("c2"), sha("c3"))
 
     async def test_an_unknown_session_is_none(self, pool: Pool) -> None:
         """There is no state of a session that does not exist."""

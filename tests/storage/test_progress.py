@@ -12,8 +12,10 @@ import pytest
 
 from rules.model import (
     CannotVerify,
+    Enrolment,
     Facts,
     Lab,
+    LabRecord,
     LabVersion,
     Outcome,
     Policy,
@@ -232,7 +234,10 @@ def _unbound() -> SaveVerdict:
     lab = Lab("t", "main", (), (), Policy(), ())
     session = Session(uuid4(), 1, 1, 1, SessionStatus.IN_PROGRESS, 0, None, None, datetime.now(UTC))
     version = LabVersion(1, 1, 1, sha("v"), sha("t"), lab, "d")
-    state = JudgingState(session, version, None, Progress(), Facts(), (), frozenset(), False, None, datetime.now(UTC))
+    record = LabRecord(1, "lab", "Lab", 2, "octo-course/lab", None, Enrolment.OPEN)
+    state = JudgingState(
+        session, record, version, None, Progress(), Facts(), (), frozenset(), False, None, datetime.now(UTC)
+    )
     return SaveVerdict(
         Lane("repo:1", 1, "w"), state, "rerun", "refs/heads/main", CannotVerify(sha("h"), "GITHUB"), facts_digest=""
     )

@@ -1,0 +1,1 @@
+-- It changes a function only.
