@@ -1,1 +1,2 @@
 -- It changes a function only.
+SELECT 1;
