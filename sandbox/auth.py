@@ -1,10 +1,13 @@
-"""Who asks, and whether they may: App JWTs and installation tokens, checked as GitHub checks them.
+"""Who asks, and whether they may: App JWTs, installation and user tokens, checked as GitHub checks them.
 
 Rules of the JWT: GitHub docs, "Generating a JSON Web Token (JWT) for a GitHub App".
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +16,12 @@ from datetime import datetime, timedelta
 import jwt
 from cachetools import LRUCache
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from .core import Core
 from .errors import ApiError, bad_credentials, not_accessible, not_found
-from .state import Installation, Repository
+from .grants import Grants, PersonalToken, UserToken
+from .state import Account, Installation, Repository
 
 JWT_LIFETIME_MAX = 600  # seconds from now to `exp`
 TOKEN_LIFETIME = timedelta(hours=1)
@@ -37,16 +42,25 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who sent a request: the App (`app`), one of its installations (`token`), or nobody that we know."""
+    """Who sent a request: the App (`app`), one of its installations (`token`), a person through the App (`user`).
+
+    `client`: the App, by its client id and secret; `person`: somebody without the App, by a personal access token.
+    None of these: nobody that we know.
+    """
 
     app: bool = False
     token: Token | None = None
+    user: UserToken | None = None
+    client: bool = False
+    person: PersonalToken | None = None
 
     @property
     def key(self) -> str:
         """What separates one caller's rate limit and ETags from another's."""
         if self.token is not None:
             return f"installation ID {self.token.installation_id}"
+        if (someone := self.user or self.person) is not None:
+            return f"user ID {someone.account_id}"
         return "app" if self.app else "anonymous"
 
 
@@ -55,26 +69,61 @@ class Authenticator:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        # Our own key: checking its primes again takes longer than all else at the start of a sandbox.
-        key = serialization.load_pem_private_key(
-            core.app.private_key_pem.encode(), password=None, unsafe_skip_rsa_key_validation=True
-        )
-        self._public_key = key.public_key()
+        self._public_keys: dict[str, PublicKeyTypes] = {}
         self._tokens: LRUCache[str, Token] = LRUCache(TOKENS_KEPT)
+        self.grants = Grants(core)
+
+    def _public_key(self) -> PublicKeyTypes:
+        pem = self._core.app.private_key_pem
+        if pem not in self._public_keys:
+            # Our own key: checking its primes again takes longer than all else at the start of a sandbox.
+            key = serialization.load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=True)
+            self._public_keys = {pem: key.public_key()}
+        return self._public_keys[pem]
 
     def actor(self, authorization: str | None) -> Actor:
         """Return who sent the request; ApiError 401 or 403 if the credentials are wrong."""
         if authorization is None:
             return Actor()
         scheme, _, value = authorization.strip().partition(" ")
+        if scheme.lower() == "basic":
+            return self._client(value)
         if scheme.lower() not in {"bearer", "token"} or not value:
             raise bad_credentials()
         if value.startswith("ghs_"):
             return Actor(token=self._live_token(value))
+        if value.startswith("ghu_"):
+            user = self.grants.find(value)
+            if user is None:
+                raise bad_credentials()
+            return Actor(user=user)
+        if value.startswith("ghp_"):
+            person = self.grants.find_personal(value)
+            if person is None:
+                raise bad_credentials()
+            return Actor(person=person)
         if value.count(".") == 2:
             self._check_jwt(value)
             return Actor(app=True)
         raise bad_credentials()
+
+    def _client(self, encoded: str) -> Actor:
+        """Return the App if these are its client id and secret: GitHub docs, "Authenticating to the REST API"."""
+        try:
+            client_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            raise bad_credentials() from None
+        app = self._core.registered
+        if app is None or client_id != app.client_id:
+            raise bad_credentials()
+        if not hmac.compare_digest(secret.encode(), app.client_secret.encode()):
+            raise bad_credentials()
+        return Actor(client=True)
+
+    def account_of(self, actor: Actor) -> Account | None:
+        """Return the person whom a user token or personal access token stands for."""
+        someone = actor.user or actor.person
+        return None if someone is None else self._core.state.account_by_id(someone.account_id)
 
     def _live_token(self, value: str) -> Token:
         token = self._tokens.get(value)
@@ -88,6 +137,8 @@ class Authenticator:
         return token
 
     def _check_jwt(self, value: str) -> None:
+        if self._core.registered is None:
+            raise ApiError(404, "Integration not found")
         options = {
             "verify_exp": False,
             "verify_iat": False,
@@ -96,7 +147,7 @@ class Authenticator:
             "verify_sub": False,
         }
         try:
-            claims = jwt.decode(value, self._public_key, algorithms=["RS256"], options=options)  # type: ignore[arg-type]
+            claims = jwt.decode(value, self._public_key(), algorithms=["RS256"], options=options)  # type: ignore[arg-type]
         except jwt.PyJWTError:
             raise bad_credentials("A JSON web token could not be decoded") from None
         now = self._core.clock()
@@ -130,8 +181,15 @@ class Authenticator:
         self._tokens.pop(token.value, None)
 
     def holds(self, actor: Actor, repository: Repository) -> bool:
-        """Tell whether the actor's token was issued for this repository."""
-        token = actor.token
+        """Tell whether the actor's token was issued for this repository.
+
+        A user token reaches what both the person and an installation of the App reach.
+        """
+        token, account = actor.token, self.account_of(actor)
+        if actor.person is not None:
+            return repository.readable_by(account)
+        if account is not None:
+            return repository.readable_by(account) and self._core.state.installation_on(repository) is not None
         if token is None:
             return False
         installation = self._core.state.installations[token.installation_id]
@@ -145,6 +203,17 @@ class Authenticator:
             return True
         return actor.app and self._core.state.installation_on(repository) is not None
 
+    def granted(self, actor: Actor, repository: Repository) -> Mapping[str, str]:
+        """Return what the actor's token may do with a repository that it holds."""
+        if actor.token is not None:
+            return actor.token.permissions
+        installation, account = self._core.state.installation_on(repository), self.account_of(actor)
+        if installation is None or account is None:
+            return {}
+        if repository.writable_by(account):
+            return installation.permissions
+        return dict.fromkeys(installation.permissions, "read")
+
     def require(self, actor: Actor, repository: Repository, permission: str) -> None:
         """Pass if the actor may use `permission` ("checks:write") on the repository; ApiError 401, 403 or 404 if not.
 
@@ -153,14 +222,32 @@ class Authenticator:
         if not self.sees(actor, repository):
             raise not_found()
         name, _, level = permission.partition(":")
-        if self.holds(actor, repository) and actor.token is not None:
-            held = actor.token.permissions.get(name)
-            if _LEVELS.get(held or "", 0) < _LEVELS[level]:
+        if actor.person is not None:
+            self._require_right(actor.person, repository, name, level)
+        elif self.holds(actor, repository):
+            if _LEVELS.get(self.granted(actor, repository).get(name, ""), 0) < _LEVELS[level]:
                 raise not_accessible(permission)
         elif actor.app:
             raise bad_credentials()
         elif level != "read":
-            raise not_accessible(permission) if actor.token is not None else ApiError(401, "Requires authentication")
+            known = actor.token is not None or actor.user is not None
+            raise not_accessible(permission) if known else ApiError(401, "Requires authentication")
+
+    def _require_right(self, token: PersonalToken, repository: Repository, name: str, level: str) -> None:
+        """Pass if the person may do it and the token's scopes allow it; the repository is known to be seen.
+
+        Checks belong to Apps; deleting wants a scope of its own (GitHub docs, "Scopes for OAuth apps").
+        """
+        account = self._core.state.account_by_id(token.account_id)
+        if level == "read":
+            return
+        if name == "checks":
+            raise ApiError(403, "You must authenticate via a GitHub App.")
+        admin = name == "administration"
+        if account is None or not (repository.owned_by(account) if admin else repository.writable_by(account)):
+            raise ApiError(403, "Must have admin rights to Repository.") if admin else not_found()
+        if "repo" not in token.scopes:
+            raise not_found()
 
 
 def suspended() -> ApiError:

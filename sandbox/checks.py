@@ -21,17 +21,34 @@ class CheckBook:
     # ------------------------------------------------------------------------------------------------ suites
 
     def suite(
-        self, record: Repository, sha: str, branch: str | None = None, before: str | None = None
+        self,
+        record: Repository,
+        sha: str,
+        branch: str | None = None,
+        before: str | None = None,
+        *,
+        app_id: int | None = None,
     ) -> tuple[CheckSuite, bool]:
-        """Return the App's suite of the commit, and whether it is new."""
-        suites = self._core.state.check_suites
-        found = suites.get((record.id, sha))
+        """Return the suite of the commit of an App (None: the registered one), and whether it is new."""
+        suites, key = self._core.state.check_suites, (record.id, sha, app_id or 0)
+        found = suites.get(key)
         if found is not None:
             return found, False
-        now = self._core.now()
-        suite = CheckSuite(next(self._core.state.suite_ids), record.id, sha, branch, before, now, now)
-        suites[record.id, sha] = suite
+        suites[key] = suite = self._new_suite(record, sha, branch, before, app_id)
         return suite, True
+
+    def suite_of_workflow(self, record: Repository, sha: str, branch: str, app_id: int) -> CheckSuite:
+        """Make the suite of one workflow run: each has its own, though the App is the same."""
+        suite = self._new_suite(record, sha, branch, None, app_id)
+        self._core.state.check_suites[record.id, sha, suite.id] = suite
+        return suite
+
+    def _new_suite(
+        self, record: Repository, sha: str, branch: str | None, before: str | None, app_id: int | None
+    ) -> CheckSuite:
+        now = self._core.now()
+        number = next(self._core.state.suite_ids)
+        return CheckSuite(number, record.id, sha, branch, before, now, now, app_id=app_id)
 
     async def request_suite(
         self, record: Repository, sha: str, branch: str, before: str | None, sender: Account
@@ -60,14 +77,14 @@ class CheckBook:
             "before": suite.before,
             "after": suite.head_sha,
             "pull_requests": [],
-            "app": integration(self._core),
+            "app": integration(self._core, suite.app_id),
             "created_at": when(suite.created_at),
             "updated_at": when(suite.updated_at),
             "rerequestable": True,
             "runs_rerequestable": True,
-            "latest_check_runs_count": len(self.latest_runs(record, suite.head_sha)),
+            "latest_check_runs_count": len(self._runs_in(record, suite)),
             "check_runs_url": f"{api}/check-runs",
-            "head_commit": None if commit is None else _simple_commit(commit),
+            "head_commit": None if commit is None else simple_commit(commit),
         }
 
     async def full_suite(self, record: Repository, suite: CheckSuite) -> dict[str, Any]:
@@ -77,7 +94,7 @@ class CheckBook:
 
     def _settle(self, record: Repository, suite: CheckSuite) -> bool:
         """Derive the suite's state from its newest runs; True if it has become complete just now."""
-        runs = self.latest_runs(record, suite.head_sha)
+        runs = self._runs_in(record, suite)
         was = suite.status
         suite.updated_at = self._core.now()
         if all(run.status == "completed" for run in runs):
@@ -92,9 +109,16 @@ class CheckBook:
     # ------------------------------------------------------------------------------------------------ runs
 
     def latest_runs(self, record: Repository, sha: str) -> list[CheckRun]:
-        """Return the newest check run of each name, newest first."""
-        newest = {run.name: run for run in self._core.state.runs_of(record, sha)}
+        """Return the newest check run of each suite and name, newest first."""
+        newest = {(run.suite_id, run.name): run for run in self._core.state.runs_of(record, sha)}
         return sorted(newest.values(), key=lambda run: -run.id)
+
+    def _runs_in(self, record: Repository, suite: CheckSuite) -> list[CheckRun]:
+        return [run for run in self.latest_runs(record, suite.head_sha) if run.suite_id == suite.id]
+
+    def app_id_of(self, run: CheckRun) -> int:
+        """Return the id of the App that wrote the run."""
+        return self._core.app_of(run.app_id).id
 
     def show_run(self, record: Repository, run: CheckRun) -> dict[str, Any]:
         """Return the check run as the API and webhook payloads show it."""
@@ -121,19 +145,24 @@ class CheckBook:
                 "annotations_url": f"{api}/annotations",
             },
             "check_suite": {"id": run.suite_id},
-            "app": integration(self._core),
+            "app": integration(self._core, run.app_id),
             "pull_requests": [],
         }
 
-    async def echo_run(self, record: Repository, run: CheckRun, *, created: bool, completed: bool) -> None:
-        """Send `check_run` created and/or completed, and `check_suite` completed when this run was the last one."""
-        suite, _ = self.suite(record, run.head_sha)
+    async def echo_run(
+        self, record: Repository, run: CheckRun, *, created: bool, completed: bool, suite: CheckSuite | None = None
+    ) -> None:
+        """Send `check_run` created and/or completed, and `check_suite` completed when this run was the last one.
+
+        `suite`: the run's, if it is not its App's suite of the commit. Of other Apps the App hears as of itself.
+        """
+        suite = suite or self.suite(record, run.head_sha, app_id=run.app_id)[0]
         finished = self._settle(record, suite)
-        if not self._core.echo_events:
+        if run.app_id is None and not self._core.echo_events:
             return
         shown_suite = await self.show_suite(record, suite)
         shown = self.show_run(record, run) | {"check_suite": shown_suite}
-        bot = self._core.app.bot
+        bot = self._core.app_of(run.app_id).bot
         for action in ["created"] * created + ["completed"] * completed:
             self._events.of_repository("check_run", action, record, bot, {"check_run": shown})
         if finished:
@@ -203,7 +232,9 @@ class CheckBook:
         return user(self._core, status.creator)
 
 
-def _simple_commit(commit: Commit) -> dict[str, Any]:
+def simple_commit(commit: Commit) -> dict[str, Any]:
+    """Return the commit as suites and workflow runs show it."""
+
     def person(signature: Signature) -> dict[str, str]:
         return {"name": signature.name, "email": signature.email}
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+from collections.abc import Iterable
 from typing import Any, Literal
 
+from .actions import ResultBook
+from .auth import Authenticator
 from .checks import CheckBook
 from .core import Core
 from .deliveries import Delivery
 from .errors import SandboxError
+from .grants import callback_of
 from .lifecycle import Lifecycle
+from .registration import Registrar, read_manifest, slug_of
 from .state import Account, AccountKind, Installation, Repository, State
 
 IDLE_TIMEOUT = 30.0  # seconds
@@ -25,6 +29,9 @@ class Control:
     _core: Core
     _lifecycle: Lifecycle
     _checks: CheckBook
+    _auth: Authenticator
+    _registrar: Registrar
+    _results: ResultBook
 
     @property
     def _state(self) -> State:
@@ -35,6 +42,23 @@ class Control:
     def add_account(self, login: str, kind: AccountKind = "User") -> Account:
         """Register a person or an organisation."""
         return self._state.add_account(login, kind, self._core.now())
+
+    def account(self, login: str) -> Account:
+        """Return the account that has this login now."""
+        return self._state.account(login)
+
+    def add_member(self, organisation: str, login: str) -> None:
+        """Make the person an owner of the organisation: may install and register Apps there, and push."""
+        record = self._state.account(organisation)
+        if record.kind != "Organization":
+            raise SandboxError(f"{organisation} is no organisation")
+        record.members.add(self._state.account(login).id)
+
+    def rename_account(self, login: str, new_login: str) -> Account:
+        """Give the account another login; addresses of its repositories redirect, the old login is free."""
+        record = self._state.account(login)
+        self._lifecycle.rename_account(record, new_login)
+        return record
 
     def add_collaborator(self, full_name: str, login: str) -> None:
         """Let the account push to the repository."""
@@ -121,6 +145,10 @@ class Control:
         """End the suspension."""
         self._lifecycle.suspend(self._state.installation(installation_id), suspended=False)
 
+    async def accept_permissions(self, installation_id: int) -> None:
+        """Let the installation's owner accept the permissions that the App asks for now."""
+        self._lifecycle.accept_permissions(self._state.installation(installation_id))
+
     async def select(
         self, installation_id: int, *, add: list[str] | None = None, remove: list[str] | None = None
     ) -> None:
@@ -128,6 +156,11 @@ class Control:
         added = [self._state.repository(full_name) for full_name in add or ()]
         removed = [self._state.repository(full_name) for full_name in remove or ()]
         self._lifecycle.select(self._state.installation(installation_id), added, removed)
+
+    @property
+    def installations(self) -> list[Installation]:
+        """The App's installations, oldest first."""
+        return list(self._state.installations.values())
 
     # ------------------------------------------------------------------------------------------------ deliveries
 
@@ -145,11 +178,41 @@ class Control:
         async with asyncio.timeout(timeout):
             await self._core.deliveries.idle()
 
-    def new_manifest_code(self, manifest: dict[str, Any]) -> str:
-        """Return the code that a person's browser brings back after accepting an App manifest; it works once."""
-        code = secrets.token_hex(20)
-        self._core.manifests[code] = manifest
-        return code
+    def new_manifest_code(self, manifest: dict[str, Any], owner_login: str | None = None) -> str:
+        """Return the code that a person's browser brings back after accepting an App manifest; it works once.
+
+        The App is registered for `owner_login` (None: the sandbox makes an owner). If there is an App already, the code
+        is for its credentials, and of the manifest only the webhook's address counts.
+        """
+        if self._core.registered is None:
+            checked = read_manifest(manifest)
+            login = owner_login or f"{slug_of(checked.name)}-operator"
+            owner = self._state.accounts.get(login.casefold()) or self.add_account(login)
+            self._registrar.register(checked, owner)
+        else:
+            hook = self._core.deliveries
+            hook.url = manifest.get("hook_attributes", {}).get("url", hook.url)
+        return self._registrar.new_code()
+
+    def delete_app(self) -> None:
+        """Delete the App with its installations, as its owner can; another may be registered then."""
+        self._registrar.delete()
+
+    # ------------------------------------------------------------------------------------------------ sign-in
+
+    def sign_in_code(self, login: str, redirect_uri: str, *, code_challenge: str | None = None) -> str:
+        """Return the code that the person's browser takes to `redirect_uri` after "Authorize", without clicking."""
+        if callback_of(self._core.app, redirect_uri) is None:
+            raise SandboxError(f"{redirect_uri} is no callback URL of the App")
+        return self._auth.grants.code(self._state.account(login), redirect_uri, code_challenge)
+
+    def user_token(self, login: str) -> str:
+        """Return a user access token of the App for the person."""
+        return self._auth.grants.token(self._state.account(login).id).value
+
+    def personal_token(self, login: str, scopes: Iterable[str] = ("delete_repo", "repo")) -> str:
+        """Return a classic personal access token of the person, as made on GitHub's settings pages."""
+        return self._auth.grants.personal_token(self._state.account(login).id, frozenset(scopes)).value
 
     # ------------------------------------------------------------------------------------------------ reports
 
@@ -166,12 +229,47 @@ class Control:
         record = self._state.repository(full_name)
         return [self._checks.show_status(record, status) for status in self._state.statuses_of(record, sha)]
 
+    async def run_workflow(
+        self,
+        full_name: str,
+        path: str,
+        *,
+        branch: str | None = None,
+        sha: str | None = None,
+        conclusion: str | None = "success",
+        event: str = "push",
+    ) -> dict[str, Any]:
+        """Let GitHub Actions run a workflow file that the commit has; returns the run as the API shows it.
+
+        `branch`: None, the default one; `sha`: None, its head. `conclusion` None: the run goes on. A second call
+        for the same path, branch, sha and event ends the run that goes on, or runs again the one that has ended.
+        """
+        record = self._state.repository(full_name)
+        where = branch or record.default_branch
+        return await self._results.run_workflow(record, path, where, sha, conclusion=conclusion, event=event)
+
+    def other_app_id(self, app_slug: str) -> int:
+        """Return the id of another App, which is registered when it is first named."""
+        return self._results.app(app_slug).id
+
+    async def post_check(
+        self, full_name: str, sha: str, name: str, *, app_slug: str, conclusion: str = "success"
+    ) -> dict[str, Any]:
+        """Let another App write a completed check run; returns it as the API shows it, with the App's id.
+
+        "github-actions" is the App whose check runs any workflow with `checks: write` can write, on any commit.
+        """
+        record = self._state.repository(full_name)
+        return await self._results.post_check(record, sha, name, app_slug, conclusion)
+
     async def press(self, full_name: str, check_run_id: int, by_login: str, *, button: str | None = None) -> None:
         """Click "Re-run" of a check run, or the button with this identifier."""
         record, account = self._state.repository(full_name), self._state.account(by_login)
         run = self._state.check_runs.get(check_run_id)
         if run is None or run.repository_id != record.id:
             raise SandboxError(f"{full_name} has no check run {check_run_id}")
+        if run.app_id is not None:
+            raise SandboxError(f"check run {check_run_id} is another App's, which alone hears of it")
         if button is not None and button not in {action["identifier"] for action in run.actions}:
             raise SandboxError(f"check run {check_run_id} has no button {button!r}")
         await self._checks.press(record, run, account, button)

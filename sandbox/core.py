@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from .deliveries import DeliveryLog
+from .errors import SandboxError
 from .gitdata import GitData
 from .gitstore import GitStore
 from .state import Account, State
@@ -24,7 +25,7 @@ CACHED_BODY_BYTES = 128 * 1024 * 1024
 
 @dataclass(slots=True)
 class AppIdentity:
-    """The one App that is registered with this GitHub."""
+    """The one App that is registered with this GitHub. `public`: anybody may install it."""
 
     id: int
     slug: str
@@ -36,6 +37,25 @@ class AppIdentity:
     created_at: datetime
     permissions: dict[str, str]
     events: list[str]
+    name: str = ""
+    description: str = ""
+    external_url: str = ""
+    callback_urls: list[str] = field(default_factory=list)
+    setup_url: str | None = None
+    setup_on_update: bool = False
+    request_oauth_on_install: bool = False
+    public: bool = True
+
+    def owned_by(self, account: Account | None) -> bool:
+        """Tell whether the account may change the App: its owner, or an owner of the organisation that owns it."""
+        return account is not None and (account.id == self.owner.id or account.id in self.owner.members)
+
+    def installable_on(self, account: Account) -> bool:
+        """Tell whether the App may be installed there: a private App only on its owner's account.
+
+        GitHub docs, "Making a GitHub App public or private".
+        """
+        return self.public or account.id == self.owner.id
 
 
 def new_private_key() -> str:
@@ -58,7 +78,7 @@ class CachedBody:
 class Core:
     """The sandbox without its control API: handlers and events work on this."""
 
-    app: AppIdentity
+    registered: AppIdentity | None
     state: State
     deliveries: DeliveryLog
     tree_limit: int
@@ -69,11 +89,24 @@ class Core:
     store: GitStore = field(default_factory=GitStore)
     git: GitData = field(init=False)
     bodies: LRUCache[Any, CachedBody] = field(init=False)
-    manifests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    manifest_codes: dict[str, float] = field(default_factory=dict)  # code -> end of its hour
+    other_apps: dict[int, AppIdentity] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.git = GitData(self.store)
         self.bodies = LRUCache(CACHED_BODY_BYTES, lambda body: len(body.data) + 200)
+        self.deliveries.now = self.now
+
+    @property
+    def app(self) -> AppIdentity:
+        """The registered App; SandboxError if none is."""
+        if self.registered is None:
+            raise SandboxError("no App is registered with this sandbox")
+        return self.registered
+
+    def app_of(self, app_id: int | None) -> AppIdentity:
+        """The App that wrote a check: another one by its id, or the registered one (None)."""
+        return self.app if app_id is None else self.other_apps[app_id]
 
     @property
     def api_url(self) -> str:

@@ -13,10 +13,11 @@ import io
 import itertools
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlencode
 
 import aiohttp
 import orjson
@@ -26,6 +27,7 @@ from .errors import SandboxError
 DELIVERY_TIMEOUT = 10.0  # seconds; GitHub docs, best practices for using webhooks
 PAYLOAD_LIMIT = 25 * 1024 * 1024  # bytes; GitHub docs, webhook events and payloads: a larger event is not fired
 LOG_LIMIT = 20_000  # deliveries kept; GitHub keeps three days
+_CONTENT_TYPES = {"json": "application/json", "form": "application/x-www-form-urlencoded"}
 RESPONSE_KEPT = 8 * 1024  # bytes of the receiver's answer that the log keeps
 
 
@@ -45,13 +47,17 @@ class Attempt:
 
 @dataclass(slots=True)
 class Delivery:
-    """One event on its way to the App. `id` is the log id of the first attempt; `headers` are those that are sent."""
+    """One event on its way to the App. `id` is the log id of the first attempt; `headers` are those that are sent.
+
+    `payload` is the event as JSON, `body` what is sent of it: the same, or a form's field of that name.
+    """
 
     id: int
     guid: str
     event: str
     action: str | None
     payload: bytes
+    body: bytes
     headers: dict[str, str]
     installation_id: int | None
     repository_id: int | None
@@ -60,13 +66,21 @@ class Delivery:
 
 
 class DeliveryLog:
-    """The App's hook: address, secret, queue of what is to be sent, log of what was."""
+    """The App's hook: address, secret, queue of what is to be sent, log of what was.
+
+    While the hook is not `active` nothing is sent and nothing is logged; an active one whose address does not answer
+    has its failed attempts in the log.
+    """
 
     def __init__(self, *, app_id: int, url: str | None, secret: str, concurrency: int) -> None:
         self.url = url
         self.secret = secret
+        self.active = True
+        self.content_type: Literal["json", "form"] = "json"
+        self.insecure_ssl = "0"
+        self.app_id = app_id
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.log: list[Delivery] = []
-        self._app_id = app_id
         self._concurrency = concurrency
         self._ids = itertools.count(176_505_118_004)
         self._queue: asyncio.Queue[tuple[Delivery, int, bool]] = asyncio.Queue()
@@ -101,14 +115,17 @@ class DeliveryLog:
         installation_id: int | None = None,
         repository_id: int | None = None,
     ) -> Delivery | None:
-        """Give birth to a delivery and queue it; None if the payload is larger than GitHub would send."""
-        body = orjson.dumps(payload)
-        if len(body) > PAYLOAD_LIMIT:
+        """Give birth to a delivery and queue it; None without an active hook, or if GitHub would not send so much."""
+        if not self.active:
+            return None
+        content = orjson.dumps(payload)
+        if len(content) > PAYLOAD_LIMIT:
             return None
         guid, delivery_id = str(uuid.uuid1()), next(self._ids)
+        body = self._body(content)
         headers = self._headers(event, guid, body)
         delivery = Delivery(
-            delivery_id, guid, event, action, body, headers, installation_id, repository_id, self.url
+            delivery_id, guid, event, action, content, body, headers, installation_id, repository_id, self.url
         )  # fmt: skip
         self.log.append(delivery)
         if len(self.log) > LOG_LIMIT:
@@ -121,7 +138,8 @@ class DeliveryLog:
         delivery = self.find(key)
         if delivery is None:
             raise SandboxError(f"no delivery {key!r} in the log")
-        delivery.headers = self._headers(delivery.event, delivery.guid, delivery.payload)
+        delivery.body = self._body(delivery.payload)
+        delivery.headers = self._headers(delivery.event, delivery.guid, delivery.body)
         self._enqueue(delivery, next(self._ids), redelivery=True)
         return delivery
 
@@ -154,16 +172,19 @@ class DeliveryLog:
         if self._unanswered == 0:
             self._quiet.set()
 
+    def _body(self, content: bytes) -> bytes:
+        return content if self.content_type == "json" else urlencode({"payload": content}).encode()
+
     def _headers(self, event: str, guid: str, body: bytes) -> dict[str, str]:
         key = self.secret.encode()
         return {
             "Accept": "*/*",
-            "Content-Type": "application/json",
+            "Content-Type": _CONTENT_TYPES[self.content_type],
             "User-Agent": "GitHub-Hookshot/5ca7d0b",
             "X-GitHub-Delivery": guid,
             "X-GitHub-Event": event,
-            "X-GitHub-Hook-ID": str(self._app_id + 400_000_000),
-            "X-GitHub-Hook-Installation-Target-ID": str(self._app_id),
+            "X-GitHub-Hook-ID": str(self.app_id + 400_000_000),
+            "X-GitHub-Hook-Installation-Target-ID": str(self.app_id),
             "X-GitHub-Hook-Installation-Target-Type": "integration",
             "X-Hub-Signature": "sha1=" + hmac.new(key, body, hashlib.sha1).hexdigest(),
             "X-Hub-Signature-256": "sha256=" + hmac.new(key, body, hashlib.sha256).hexdigest(),
@@ -182,7 +203,7 @@ class DeliveryLog:
                 self._end()
 
     async def _send(self, delivery: Delivery, attempt_id: int, redelivery: bool) -> Attempt:
-        started, at = time.monotonic(), datetime.now(UTC)
+        started, at = time.monotonic(), self.now()
         headers: dict[str, str] = {}
         code, status, text = 502, "failed to connect to host", ""
         delivery.url = self.url
@@ -191,7 +212,7 @@ class DeliveryLog:
                 # GitHub does not follow redirects of a receiver.
                 timeout = aiohttp.ClientTimeout(total=DELIVERY_TIMEOUT)
                 # As a file: aiohttp warns of plain bytes above 1 MiB, which are written in one go.
-                body = io.BytesIO(delivery.payload)
+                body = io.BytesIO(delivery.body)
                 async with self._session.post(
                     self.url, data=body, headers=delivery.headers, allow_redirects=False, timeout=timeout
                 ) as response:

@@ -60,6 +60,20 @@ class Events:
         payload["sender"] = user(self._core, sender)
         self._core.deliveries.emit("installation", action, payload, installation_id=record.id)
 
+    def of_target(self, account: Account, changes: dict[str, Any]) -> None:
+        """Send `installation_target` renamed to the installation on the account, if there is one."""
+        found = [each for each in self._core.state.installations.values() if each.account.id == account.id]
+        for target in found:
+            payload = {
+                "action": "renamed",
+                "account": user(self._core, account),
+                "changes": changes,
+                "target_type": account.kind,
+                "sender": user(self._core, account),
+                "installation": {"id": target.id, "node_id": node_id("IntegrationInstallation", target.id)},
+            }
+            self._core.deliveries.emit("installation_target", "renamed", payload, installation_id=target.id)
+
     def of_selection(
         self, record: Installation, sender: Account, added: Sequence[Repository], removed: Sequence[Repository]
     ) -> None:

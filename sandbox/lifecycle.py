@@ -84,12 +84,18 @@ class Lifecycle:
         self._events.of_repository("fork", None, parent, account, {"forkee": forkee})
         return record
 
-    async def generate(self, template: Repository, account: Account, name: str) -> Repository:
-        """Use a template: its default branch's tree under a new root commit, none of its history."""
+    async def generate(
+        self, template: Repository, account: Account, name: str, *, private: bool | None = None
+    ) -> Repository:
+        """Use a template: its default branch's tree under a new root commit, none of its history.
+
+        `private` None: as private as the template.
+        """
         tree = await self._core.store.resolve(template.path, f"refs/heads/{template.default_branch}", "tree")
         if tree is None:
             raise SandboxError(f"template {template.full_name} has no commit on {template.default_branch}")
-        record = self._record(account, name, private=template.private, default_branch=template.default_branch)
+        hidden = template.private if private is None else private
+        record = self._record(account, name, private=hidden, default_branch=template.default_branch)
         await self._init(record)
         _, pack = await run_git(
             ["pack-objects", "--revs", "--stdout", "-q"], cwd=template.path, stdin=f"{tree}\n".encode()
@@ -161,12 +167,28 @@ class Lifecycle:
             "repository", action, record, sender, {} if changes is None else {"changes": changes}
         )
 
+    def rename_account(self, account: Account, login: str) -> None:
+        """Give an account another login; the App's installation there hears of it."""
+        old = account.login
+        self._core.state.rename_account(account, login)
+        self._events.of_target(account, {"login": {"from": old}})
+
     # ------------------------------------------------------------------------------------------------ installations
 
     def install(
-        self, account: Account, selection: Literal["all", "selected"], repositories: list[Repository]
+        self,
+        account: Account,
+        selection: Literal["all", "selected"],
+        repositories: list[Repository],
+        sender: Account | None = None,
     ) -> Installation:
-        """Install the App on an account; a new installation has a new id, even of the same account."""
+        """Install the App on an account; a new installation has a new id, even of the same account.
+
+        `sender`: who did it, if not the account itself (of an organisation: one of its owners).
+        """
+        if not self._core.app.installable_on(account):
+            owner = self._core.app.owner.login
+            raise SandboxError(f"the App is private: it installs on {owner!r} only, not on {account.login!r}")
         for each in repositories:
             self._must_own(account, each)
         now, app = self._core.now(), self._core.app
@@ -176,7 +198,7 @@ class Lifecycle:
             number, account, selection, ids, dict(app.permissions), list(app.events), now, now
         )  # fmt: skip
         self._core.state.add_installation(record)
-        self._events.of_installation("created", record, account, self._core.state.repositories_of(record))
+        self._events.of_installation("created", record, sender or account, self._core.state.repositories_of(record))
         return record
 
     def uninstall(self, record: Installation, sender: Account) -> None:
@@ -185,14 +207,22 @@ class Lifecycle:
         self._core.state.remove_installation(record)
         self._events.of_installation("deleted", record, sender, covered)
 
-    def suspend(self, record: Installation, *, suspended: bool) -> None:
+    def suspend(self, record: Installation, *, suspended: bool, sender: Account | None = None) -> None:
         """Suspend the installation, or end that: no events, no tokens meanwhile."""
         record.suspended_at = self._core.now() if suspended else None
-        record.suspended_by = record.account if suspended else None
+        record.suspended_by = (sender or record.account) if suspended else None
         record.updated_at = self._core.now()
-        self._events.of_installation("suspend" if suspended else "unsuspend", record, record.account)
+        self._events.of_installation("suspend" if suspended else "unsuspend", record, sender or record.account)
 
-    def select(self, record: Installation, add: list[Repository], remove: list[Repository]) -> None:
+    def accept_permissions(self, record: Installation) -> None:
+        """Grant what the App asks for now: its owner accepted the request that GitHub sends them."""
+        record.permissions, record.events = dict(self._core.app.permissions), list(self._core.app.events)
+        record.updated_at = self._core.now()
+        self._events.of_installation("new_permissions_accepted", record, record.account)
+
+    def select(
+        self, record: Installation, add: list[Repository], remove: list[Repository], sender: Account | None = None
+    ) -> None:
         """Change which repositories are selected."""
         if record.selection == "all":
             raise SandboxError("the installation covers all repositories: there is nothing to select")
@@ -203,7 +233,7 @@ class Lifecycle:
         record.repository_ids |= {each.id for each in added}
         record.repository_ids -= {each.id for each in removed}
         record.updated_at = self._core.now()
-        self._events.of_selection(record, record.account, added, removed)
+        self._events.of_selection(record, sender or record.account, added, removed)
 
     @staticmethod
     def _must_own(account: Account, repository: Repository) -> None:

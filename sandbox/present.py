@@ -170,6 +170,27 @@ def minimal_repository(core: Core, repository: Repository) -> dict[str, Any]:
     }
 
 
+def profile(core: Core, account: Account, *, private: bool = False) -> dict[str, Any]:
+    """Return the account as the single GET shows it (OpenAPI's "public-user"); `private`: to itself."""
+    owned = [each for each in core.state.repositories.values() if each.owner.id == account.id and not each.private]
+    shown = user(core, account) | {
+        "name": None,
+        "company": None,
+        "blog": "",
+        "location": None,
+        "email": None,
+        "hireable": None,
+        "bio": None,
+        "public_repos": len(owned),
+        "public_gists": 0,
+        "followers": 0,
+        "following": 0,
+        "created_at": when(account.created_at),
+        "updated_at": when(account.created_at),
+    }
+    return shown | {"user_view_type": "private"} if private else shown
+
+
 def repository(core: Core, record: Repository) -> dict[str, Any]:
     """Return the repository as lists show it: nothing of its lineage but `fork`."""
     return minimal_repository(core, record)
@@ -197,18 +218,18 @@ def full_repository(core: Core, record: Repository, permissions: dict[str, bool]
     return shown
 
 
-def integration(core: Core) -> dict[str, Any]:
-    """Return the App as checks and `GET /app` show it."""
-    app = core.app
+def integration(core: Core, app_id: int | None = None) -> dict[str, Any]:
+    """Return the App (None: the registered one) as checks and `GET /app` show it."""
+    app = core.app_of(app_id)
     return {
         "id": app.id,
         "slug": app.slug,
         "client_id": app.client_id,
         "node_id": node_id("App", app.id),
         "owner": user(core, app.owner),
-        "name": app.slug,
-        "description": "",
-        "external_url": core.url,
+        "name": app.name or app.slug,
+        "description": app.description,
+        "external_url": app.external_url or core.url,
         "html_url": f"{core.url}/apps/{app.slug}",
         "created_at": when(app.created_at),
         "updated_at": when(app.created_at),
@@ -221,16 +242,17 @@ def installation(core: Core, record: Installation) -> dict[str, Any]:
     """Return the installation as the API and webhook payloads show it."""
     account = record.account
     place = f"organizations/{account.login}/settings" if account.kind == "Organization" else "settings"
+    app = core.app
     return {
         "id": record.id,
-        "client_id": core.app.client_id,
+        "client_id": app.client_id,
         "account": user(core, account),
         "repository_selection": record.selection,
         "access_tokens_url": f"{core.api_url}/app/installations/{record.id}/access_tokens",
         "repositories_url": f"{core.api_url}/installation/repositories",
         "html_url": f"{core.url}/{place}/installations/{record.id}",
-        "app_id": core.app.id,
-        "app_slug": core.app.slug,
+        "app_id": app.id,
+        "app_slug": app.slug,
         "target_id": account.id,
         "target_type": account.kind,
         "permissions": dict(record.permissions),

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 API_ROOT = "/api/v3"
 RATE_WINDOW = 3600  # seconds; GitHub docs, rate limits for the REST API
+_NOT_FOR_APPS = "Resource not accessible by integration"
 _BY_NAME = "/repos/{owner}/{repo}"
 _MULTI_SEGMENT = frozenset({"ref", "path", "tree_sha", "commit_sha", "basehead", "sha"})
 
@@ -76,7 +77,8 @@ Handler = Callable[[Call], Awaitable[Reply]]
 class Operation:
     """One operation of GitHub's OpenAPI description.
 
-    `needs`: "app" (JWT), "installation" (token), "anyone", or a permission on the repository ("checks:write").
+    `needs`: "app" (JWT), "installation" (token), "user" (user token), "person" (personal access token), "signed-in" (of
+    these two any), "client" (client id and secret), "anyone", or a permission on the repository ("checks:write").
     """
 
     method: str
@@ -90,7 +92,9 @@ def patterns(path: str) -> list[str]:
 
     def placeholder(match: re.Match[str]) -> str:
         name = match[1]
-        return f"{{{name}:.+}}" if name in _MULTI_SEGMENT else f"{{{name}:\\d+}}" if name.endswith("_id") else match[0]
+        if name in _MULTI_SEGMENT:
+            return f"{{{name}:.+}}"
+        return f"{{{name}:\\d+}}" if name.endswith("_id") and name != "client_id" else match[0]
 
     def route(template: str) -> str:
         return re.sub(r"\{(\w+)\}", placeholder, template)
@@ -164,23 +168,36 @@ class RestApi:
         self._count(actor)
         call = Call(self._core, self._auth, request, actor, request.match_info, None)
         moved = self._find_repository(call)
-        if operation.needs == "app":
-            if not actor.app:
-                raise bad_credentials("A JSON web token could not be decoded")
-        elif operation.needs == "installation":
-            if actor.token is None:
-                status = 403 if actor.app else 401
-                raise ApiError(status, "You must authenticate with an installation access token")
-        elif operation.needs != "anyone":
-            if call.found is None:
-                raise not_found()
-            self._auth.require(actor, call.found, operation.needs)
+        self._admit(operation.needs, call)
         if moved:
             if not self._auth.sees(actor, call.repository):
                 raise not_found()
             return self._redirect(request, call.repository)
         call.body = _parse(sent) if request.method in {"POST", "PUT", "PATCH", "DELETE"} else {}
         return await operation.handler(call)
+
+    def _admit(self, needs: str, call: Call) -> None:
+        """Pass if the caller has what the operation needs; ApiError 401, 403 or 404 if not."""
+        actor = call.actor
+        if needs == "app":
+            if not actor.app:
+                raise bad_credentials("A JSON web token could not be decoded")
+        elif needs == "installation":
+            if actor.token is None:
+                status = 403 if actor.app else 401
+                raise ApiError(status, "You must authenticate with an installation access token")
+        elif needs in {"user", "person", "signed-in"}:
+            fits = {"user": actor.user, "person": actor.person, "signed-in": actor.user or actor.person}
+            if fits[needs] is None:
+                known = actor.token is not None or actor.app or actor.user is not None or actor.person is not None
+                raise ApiError(403, _NOT_FOR_APPS) if known else ApiError(401, "Requires authentication")
+        elif needs == "client":
+            if not actor.client:
+                raise not_found()
+        elif needs != "anyone":
+            if call.found is None:
+                raise not_found()
+            self._auth.require(actor, call.found, needs)
 
     def _find_repository(self, call: Call) -> bool:
         """Set the call's repository; True if it was asked for by a name that it had before."""
@@ -243,6 +260,8 @@ class RestApi:
         headers.update({f"X-RateLimit-{key.capitalize()}": str(value) for key, value in rate.items()})
         headers["X-RateLimit-Resource"] = "core"
         headers["X-GitHub-Request-Id"] = uuid.uuid4().hex.upper()
+        if actor.person is not None:
+            headers["X-OAuth-Scopes"] = ", ".join(sorted(actor.person.scopes))
         headers["X-GitHub-Media-Type"] = "github.v3; format=json"
         headers["Server"] = "github.com"
         if body:

@@ -13,6 +13,7 @@ from .errors import ApiError, SandboxError, invalid_request, not_found, validati
 from .fields import page_of, paged
 from .lifecycle import Lifecycle
 from .present import installation, integration, repository, when
+from .registration import Registrar
 from .rest import Call, Operation, Reply
 from .state import Installation
 
@@ -23,10 +24,11 @@ _CURSOR_MARK = "v1_"
 class AppOperations:
     """Handlers of `/app`, `/installation`, `/app-manifests`."""
 
-    def __init__(self, core: Core, auth: Authenticator, lifecycle: Lifecycle) -> None:
+    def __init__(self, core: Core, auth: Authenticator, lifecycle: Lifecycle, registrar: Registrar) -> None:
         self._core = core
         self._auth = auth
         self._lifecycle = lifecycle
+        self._registrar = registrar
 
     def operations(self) -> list[Operation]:
         """Return the operations and what each needs."""
@@ -58,18 +60,25 @@ class AppOperations:
 
     async def hook(self, _call: Call) -> Reply:
         """GET /app/hook/config: the secret is never shown."""
-        shown = {"content_type": "json", "insecure_ssl": "0", "secret": _HIDDEN}
+        deliveries = self._core.deliveries
+        shown = {"content_type": deliveries.content_type, "insecure_ssl": deliveries.insecure_ssl}
+        if deliveries.secret:
+            shown["secret"] = _HIDDEN
         if self._core.deliveries.url is not None:
             shown["url"] = self._core.deliveries.url
         return Reply(shown)
 
     async def change_hook(self, call: Call) -> Reply:
-        """PATCH /app/hook/config: address and secret."""
+        """PATCH /app/hook/config: address, secret, content type."""
         url, secret = call.body.get("url"), call.body.get("secret")
         if url is not None:
             if not isinstance(url, str) or not url.startswith(("http://", "https://")):
                 raise validation_failed("Hook", "url", "url is not a valid URL")
             self._core.deliveries.url = url
+        if call.body.get("content_type") in {"json", "form"}:
+            self._core.deliveries.content_type = call.body["content_type"]
+        if str(call.body.get("insecure_ssl")) in {"0", "1"}:
+            self._core.deliveries.insecure_ssl = str(call.body["insecure_ssl"])
         if secret is not None:
             self._core.deliveries.secret = str(secret)
         return await self.hook(call)
@@ -212,11 +221,9 @@ class AppOperations:
 
     async def convert(self, call: Call) -> Reply:
         """POST /app-manifests/{code}/conversions: hand out the registered App's secrets, once per code."""
-        manifest = self._core.manifests.pop(call.path["code"], None)
-        if manifest is None:
+        app = self._registrar.redeem(call.path["code"])
+        if app is None:
             raise not_found()
-        self._core.deliveries.url = manifest.get("hook_attributes", {}).get("url", self._core.deliveries.url)
-        app = self._core.app
         secret_fields = {
             "client_id": app.client_id,
             "client_secret": app.client_secret,

@@ -7,14 +7,14 @@ from typing import Any
 from . import checkrules
 from .checks import CheckBook
 from .core import Core
-from .errors import invalid_request, no_commit, not_found
+from .errors import ApiError, invalid_request, no_commit, not_found
 from .fields import paged
 from .gitstore import SHA
 from .present import api_of, minimal_repository, user, when
 from .rest import Call, Operation, Reply
 from .rest_commits import CommitOperations
 from .rest_repos import archived
-from .state import CheckRun, Repository, Status
+from .state import Account, CheckRun, Repository, Status
 
 
 class CheckOperations:
@@ -78,6 +78,8 @@ class CheckOperations:
         record, body, run = call.repository, call.body, self._run(call)
         if record.archived:
             raise archived()
+        if run.app_id is not None:
+            raise ApiError(403, f"Invalid app_id `{self._core.app.id}` - check run can only be modified by its App.")
         checkrules.check_run_body(body, creating=False)
         was = run.status
         if was == "completed" and body.get("status") in {"queued", "in_progress"} and body.get("conclusion") is None:
@@ -109,8 +111,8 @@ class CheckOperations:
             runs = sorted(self._core.state.runs_of(record, commit.sha), key=lambda run: -run.id)
         else:
             runs = self._checks.latest_runs(record, commit.sha)
-        if query.get("app_id", str(self._core.app.id)) != str(self._core.app.id):
-            runs = []
+        if "app_id" in query:
+            runs = [run for run in runs if str(self._checks.app_id_of(run)) == query["app_id"]]
         for field in ("check_name", "status"):
             if field in query:
                 runs = [run for run in runs if getattr(run, field.removeprefix("check_")) == query[field]]
@@ -140,13 +142,19 @@ class CheckOperations:
             raise checkrules.too_many_statuses()
         status = Status(
             next(self._core.state.status_ids), record.id, sha, body["state"], context, body.get("description"),
-            body.get("target_url"), self._core.app.bot, self._core.now(),
+            body.get("target_url"), self._author(call), self._core.now(),
         )  # fmt: skip
         self._core.state.add_status(status)
         commit = self._commits.show(record, await self._commits.resolve(record, sha))
         await self._checks.echo_status(record, status, commit)
         location = f"{api_of(self._core, record)}/statuses/{sha}"
         return Reply(self._full(record, status), 201, {"Location": location})
+
+    def _author(self, call: Call) -> Account:
+        """Return who writes a status: a person by their own token, else the App."""
+        person = call.actor.person
+        account = None if person is None else self._core.state.account_by_id(person.account_id)
+        return account or self._core.app.bot
 
     def _full(self, record: Repository, status: Status) -> dict[str, Any]:
         return self._checks.show_status(record, status) | {"creator": user(self._core, status.creator)}

@@ -8,6 +8,7 @@ from .fields import text_field
 from .lifecycle import Lifecycle
 from .present import full_repository
 from .rest import Call, Operation, Reply, RestApi
+from .state import Account, Repository
 
 
 class RepositoryOperations:
@@ -31,15 +32,20 @@ class RepositoryOperations:
 
     async def get(self, call: Call) -> Reply:
         """GET /repos/{owner}/{repo}: with parent, source and template."""
-        token = call.actor.token if call.auth.holds(call.actor, call.repository) else None
-        contents = token.permissions.get("contents") if token else None
-        permissions = {
-            "admin": bool(token and token.permissions.get("administration") == "write"),
-            "maintain": False,
-            "push": contents == "write",
-            "triage": False,
-            "pull": token is None or contents is not None,
-        }
+        account = call.auth.account_of(call.actor)
+        if account is not None:
+            permissions = access_of(account, call.repository)
+        else:
+            held = call.auth.holds(call.actor, call.repository)
+            granted = call.auth.granted(call.actor, call.repository) if held else None
+            contents = granted.get("contents") if granted is not None else None
+            permissions = {
+                "admin": granted is not None and granted.get("administration") == "write",
+                "maintain": False,
+                "push": contents == "write",
+                "triage": False,
+                "pull": granted is None or contents is not None,
+            }
         return Reply(full_repository(self._core, call.repository, permissions))
 
     async def update(self, call: Call) -> Reply:
@@ -66,8 +72,12 @@ class RepositoryOperations:
         return await self.get(call)
 
     async def delete(self, call: Call) -> Reply:
-        """DELETE /repos/{owner}/{repo}."""
-        await self._lifecycle.delete(call.repository, self._core.app.bot)
+        """DELETE /repos/{owner}/{repo}: with a personal access token only if it has the scope for that."""
+        person = call.actor.person
+        if person is not None and "delete_repo" not in person.scopes:
+            raise ApiError(403, "Must have admin rights to Repository.")
+        sender = call.auth.account_of(call.actor) or self._core.app.bot
+        await self._lifecycle.delete(call.repository, sender)
         return Reply(status=204)
 
     async def meta(self, _call: Call) -> Reply:
@@ -82,6 +92,12 @@ class RepositoryOperations:
         rate = self._rest.rate(call.actor)
         resources = {"core": rate, "search": rate | {"limit": 30, "remaining": 30, "used": 0}}
         return Reply({"resources": resources, "rate": rate})
+
+
+def access_of(account: Account, repository: Repository) -> dict[str, bool]:
+    """Return what a person may do with a repository that they see."""
+    owns, writes = repository.owned_by(account), repository.writable_by(account)
+    return {"admin": owns, "maintain": owns, "push": writes, "triage": writes, "pull": True}
 
 
 def archived() -> ApiError:

@@ -20,12 +20,13 @@ AccountKind = Literal["User", "Organization", "Bot"]
 
 @dataclass(slots=True)
 class Account:
-    """A person, an organisation or the App's bot."""
+    """A person, an organisation or the App's bot. `members`: account ids of an organisation's owners."""
 
     id: int
     login: str
     kind: AccountKind
     created_at: datetime
+    members: set[int] = field(default_factory=set)
 
     @property
     def email(self) -> str:
@@ -60,9 +61,17 @@ class Repository:
         """`owner/name`, as it is now."""
         return f"{self.owner.login}/{self.name}"
 
+    def owned_by(self, account: Account) -> bool:
+        """Tell whether the account decides over the repository: its owner, or an owner of its organisation."""
+        return account.id == self.owner.id or account.id in self.owner.members
+
     def writable_by(self, account: Account) -> bool:
         """Tell whether the account may push: the owner, or a collaborator."""
-        return account.id == self.owner.id or account.id in self.collaborators
+        return self.owned_by(account) or account.id in self.collaborators
+
+    def readable_by(self, account: Account | None) -> bool:
+        """Tell whether the account (None: nobody is signed in) may see the repository."""
+        return not self.private or (account is not None and self.writable_by(account))
 
 
 @dataclass(slots=True)
@@ -89,7 +98,7 @@ class Installation:
 
 @dataclass(slots=True)
 class CheckSuite:
-    """The App's suite of check runs of one commit."""
+    """An App's suite of check runs of one commit. `app_id` None: the registered App's."""
 
     id: int
     repository_id: int
@@ -100,11 +109,15 @@ class CheckSuite:
     updated_at: datetime
     status: str = "queued"
     conclusion: str | None = None
+    app_id: int | None = None
 
 
 @dataclass(slots=True)
 class CheckRun:
-    """One check run; `output` and `actions` as they were written, `annotations` as they were appended."""
+    """One check run; `output` and `actions` as they were written, `annotations` as they were appended.
+
+    `app_id` None: the registered App's.
+    """
 
     id: int
     repository_id: int
@@ -120,6 +133,7 @@ class CheckRun:
     output: dict[str, Any] = field(default_factory=dict)
     annotations: list[dict[str, Any]] = field(default_factory=list)
     actions: list[dict[str, Any]] = field(default_factory=list)
+    app_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +155,7 @@ class State:
     """All records, with the look-ups that the API needs. Names are compared without case, as GitHub does."""
 
     def __init__(self) -> None:
+        self.app_ids = itertools.count(1_200_401)
         self.account_ids = itertools.count(21_031_067)
         self.repository_ids = itertools.count(1_186_853_002)
         self.installation_ids = itertools.count(95_737_001)
@@ -151,7 +166,8 @@ class State:
         self.repositories: dict[int, Repository] = {}
         self.installations: dict[int, Installation] = {}
         self.check_runs: dict[int, CheckRun] = {}
-        self.check_suites: dict[tuple[int, str], CheckSuite] = {}
+        # of one App's check runs of a commit (the last part: its id, 0 for the registered App), or of one workflow run
+        self.check_suites: dict[tuple[int, str, int], CheckSuite] = {}
         self.fork_counts: Counter[int] = Counter()
         self._installed: dict[int, Installation] = {}
         self._names: dict[str, int] = {}
@@ -173,6 +189,24 @@ class State:
             return self.accounts[login.casefold()]
         except KeyError:
             raise SandboxError(f"the sandbox has no account {login!r}: add_account() first") from None
+
+    def account_by_id(self, account_id: int) -> Account | None:
+        """Return the account that has this id, whatever its login is now."""
+        return next((each for each in self.accounts.values() if each.id == account_id), None)
+
+    def rename_account(self, account: Account, login: str) -> None:
+        """Give the account another login; the old names of its repositories redirect, its old login is free."""
+        if login.casefold() != account.login.casefold() and login.casefold() in self.accounts:
+            raise SandboxError(f"an account {login!r} exists already")
+        owned = [each for each in self.repositories.values() if each.owner.id == account.id]
+        for each in owned:
+            del self._names[each.full_name.casefold()]
+            self._old_names[each.full_name.casefold()] = each.id
+        del self.accounts[account.login.casefold()]
+        account.login = login
+        self.accounts[login.casefold()] = account
+        for each in owned:
+            self._take_name(each)
 
     def repository(self, full_name: str) -> Repository:
         """Return the repository of this present name; SandboxError if there is none."""
@@ -231,7 +265,9 @@ class State:
         for runs in [runs for (owner_id, _), runs in self._runs_of.items() if owner_id == repository.id]:
             for run in runs:
                 del self.check_runs[run.id]
-        for records in (self.check_suites, self._runs_of, self._statuses_of):
+        for suite in [key for key in self.check_suites if key[0] == repository.id]:
+            del self.check_suites[suite]
+        for records in (self._runs_of, self._statuses_of):
             for key in [key for key in records if key[0] == repository.id]:
                 del records[key]
 

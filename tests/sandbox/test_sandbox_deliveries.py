@@ -6,8 +6,10 @@ import asyncio
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from urllib.parse import parse_qs
 
 import pytest
 from aiohttp import web
@@ -182,3 +184,34 @@ async def test_without_an_address_the_log_still_fills(sandbox: Sandbox, api: Api
     (item,) = (await api.app("GET", "/app/hook/deliveries")).body
     assert (item["status_code"], item["event"], item["action"]) == (502, "installation", "created")
     assert "url" not in (await api.app("GET", "/app/hook/config")).body
+
+
+async def test_a_form_hook_gets_the_payload_as_a_field(sandbox: Sandbox, api: ApiClient, receiver: Receiver) -> None:
+    """With content type `form` the body is a form whose field `payload` is the event, and the signature is of that."""
+    changed = await api.app("PATCH", "/app/hook/config", {"content_type": "form"})
+    assert changed.body["content_type"] == "form"
+    await sandbox.install("learner-one", "all")
+    await sandbox.idle()
+    headers, body = receiver.got[-1]
+    (sent,) = parse_qs(body.decode())["payload"]
+    assert json.loads(sent)["installation"]["account"]["login"] == "learner-one"
+    assert headers["Content-Type"] == "application/x-www-form-urlencoded"
+    key = sandbox.webhook_secret.encode()
+    assert headers["X-Hub-Signature-256"] == "sha256=" + hmac.new(key, body, hashlib.sha256).hexdigest()
+    listed = await api.app("GET", f"/app/hook/deliveries/{sandbox.deliveries[-1].id}")
+    assert listed.body["request"]["payload"] == json.loads(sent)
+
+
+async def test_an_inactive_hook_has_no_deliveries(sandbox: Sandbox, api: ApiClient, receiver: Receiver) -> None:
+    """Nothing is sent or logged until it is active again; an address that nobody listens at is logged as failed."""
+    sandbox.hook_active = False
+    installation = await sandbox.install("learner-one", "all")
+    assert (await api.app("GET", "/app/hook/deliveries")).body == []
+    sandbox.hook_active, sandbox.webhook_url = True, "http://127.0.0.1:9/webhook"
+    sandbox.clock = lambda: 1_700_000_000.0
+    await sandbox.uninstall(installation.id)
+    await sandbox.idle()
+    sandbox.clock = time.time
+    (item,) = (await api.app("GET", "/app/hook/deliveries?status=failure")).body
+    assert (item["status_code"], item["delivered_at"]) == (502, "2023-11-14T22:13:20Z")
+    assert receiver.got == []

@@ -12,9 +12,25 @@ from aiohttp import web
 
 from sandbox import Sandbox, SandboxError
 from tests.support.apispec import check_exchange, description
-from tests.support.githost import ApiClient
+from tests.support.githost import ApiClient, basic, seed
 
 LAB = "octo-course/lab"
+
+
+async def _make_repositories(sandbox: Sandbox, api: ApiClient) -> None:
+    """Every way in which a person makes a repository."""
+    sandbox.add_member("octo-course", "learner-two")
+    token = sandbox.personal_token("learner-two")
+    for path, body, status in (
+        ("/user/repos", {"name": "mine", "is_template": True}, 201),
+        ("/orgs/octo-course/repos", {"name": "theirs"}, 201),
+        (f"/repos/{LAB}/forks", {"name": "forked"}, 202),
+        ("/repos/learner-two/mine/generate", {"name": "generated"}, 201),
+    ):
+        made = await api.call("POST", path, body, credentials=token)
+        assert made.status == status, (path, made.body)
+        if path == "/user/repos":
+            await seed(sandbox.repository("learner-two/mine"), {"a.txt": "a\n"})
 
 
 async def test_every_operation_of_the_description_is_served(sandbox: Sandbox, api: ApiClient, head: str) -> None:
@@ -22,6 +38,7 @@ async def test_every_operation_of_the_description_is_served(sandbox: Sandbox, ap
     sandbox.permissions.update(contents="write", administration="write")
     installation = await sandbox.install("octo-course", "all")
     await sandbox.idle()
+    installation.permissions["actions"] = "read"
     token = await api.token(installation.id, repositories=["lab"])
     repo = f"/repos/{LAB}"
 
@@ -39,7 +56,7 @@ async def test_every_operation_of_the_description_is_served(sandbox: Sandbox, ap
     for path in (
         "", "/commits/main", f"/commits/{head}/check-runs", "/commits/heads/main/status", "/commits/main/statuses",
         f"/check-runs/{run['id']}", f"/compare/{head}...main", "/contents/README.md", f"/git/blobs/{blob}",
-        f"/git/commits/{head}", "/git/ref/heads/main", "/git/trees/main?recursive=1",
+        f"/git/commits/{head}", "/git/ref/heads/main", "/git/trees/main?recursive=1", "/actions/runs",
     ):  # fmt: skip
         await call("GET", repo + path)
     for path in ("/meta", "/rate_limit", "/installation/repositories"):
@@ -54,6 +71,18 @@ async def test_every_operation_of_the_description_is_served(sandbox: Sandbox, ap
     assert (await api.app("GET", f"{repo}/installation")).status == 200
     assert (await api.app("PATCH", "/app/hook/config", {"content_type": "json"})).status == 200
     assert (await api.app("POST", f"{delivery}/attempts")).status == 202
+    person = sandbox.user_token("learner-one")
+    account = sandbox.add_account("octo-staff")
+    mine = f"/user/installations/{installation.id}/repositories"
+    for path in ("/user", "/user/installations", mine):
+        assert (await api.call("GET", path, credentials=person)).status == 200
+    for path in ("/users/octo-staff", f"/user/{account.id}", f"/apps/{sandbox.app_slug}"):
+        assert (await api.call("GET", path)).status == 200
+    ended = await api.call(
+        "DELETE", f"/applications/{sandbox.client_id}/token", {"access_token": person}, authorization=basic(sandbox)
+    )
+    assert ended.status == 204
+    await _make_repositories(sandbox, api)
     code = sandbox.new_manifest_code({"hook_attributes": {"url": "http://127.0.0.1:1/webhook"}})
     converted = await api.call("POST", f"/app-manifests/{code}/conversions")
     assert (converted.status, converted.body["pem"]) == (201, sandbox.private_key_pem)

@@ -1,4 +1,4 @@
-"""Checks recorded exchanges against GitHub's OpenAPI description (tests/data/github-api-slice.json).
+"""Checks recorded exchanges against GitHub's OpenAPI description (tests/data/github-api-*.json).
 
     check_exchange(exchange)
 
@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from jsonschema import Draft202012Validator, FormatChecker
 
 SLICE = Path(__file__).parents[1] / "data" / "github-api-slice.json"
+MORE = SLICE.with_name("github-api-actions.json")
 JSON_TYPES = ("application/json", "application/vnd.github.object")
 # Answers that GitHub gives to any operation, whether its description lists them or not.
 ANYWHERE = {301, 304, 307, 400, 401, 403, 404, 409, 422, 429, 500, 502, 503}
@@ -28,6 +29,57 @@ ERROR = {
     "type": "object",
     "required": ["message", "documentation_url"],
     "properties": {"message": {"type": "string"}, "documentation_url": {"type": "string"}, "errors": {"type": "array"}},
+}
+
+
+def _operation(status: str, schema: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
+    content = {} if schema is None else {"content": {"application/json": {"schema": schema}}}
+    return {"responses": {status: content}} | more
+
+
+def _page(name: str, component: str) -> dict[str, Any]:
+    items = {"$ref": f"#/components/schemas/{component}"}
+    properties = {"total_count": {"type": "integer"}, name: {"type": "array", "items": items}}
+    return {"type": "object", "required": ["total_count", name], "properties": properties}
+
+
+# GitHub's "public-user": what every account has beyond "simple-user".
+_USER = {
+    "allOf": [
+        {"$ref": "#/components/schemas/simple-user"},
+        {
+            "type": "object",
+            "required": [
+                "name", "company", "blog", "location", "email", "hireable", "bio", "public_repos", "public_gists",
+                "followers", "following", "created_at", "updated_at",
+            ],
+            "properties": {
+                "created_at": {"type": "string", "format": "date-time"},
+                "updated_at": {"type": "string", "format": "date-time"},
+                "public_repos": {"type": "integer"},
+            },
+        },
+    ]
+}  # fmt: skip
+_TOKEN_BODY = {"type": "object", "required": ["access_token"], "properties": {"access_token": {"type": "string"}}}
+_REPOSITORY = {"$ref": "#/components/schemas/full-repository"}
+# Operations that the slice leaves out, from GitHub's OpenAPI description (users, apps, oauth-applications, repos).
+_MORE_PATHS: dict[str, Any] = {
+    "/users/{username}": {"get": _operation("200", _USER)},
+    "/user/{account_id}": {"get": _operation("200", _USER)},
+    "/user": {"get": _operation("200", _USER)},
+    "/user/installations": {"get": _operation("200", _page("installations", "installation"))},
+    "/user/installations/{installation_id}/repositories": {
+        "get": _operation("200", _page("repositories", "repository"))
+    },
+    "/user/repos": {"post": _operation("201", _REPOSITORY)},
+    "/orgs/{org}/repos": {"post": _operation("201", _REPOSITORY)},
+    "/repos/{owner}/{repo}/forks": {"post": _operation("202", _REPOSITORY)},
+    "/repos/{owner}/{repo}/generate": {"post": _operation("201", _REPOSITORY)},
+    "/apps/{app_slug}": {"get": _operation("200", {"$ref": "#/components/schemas/integration"})},
+    "/applications/{client_id}/token": {
+        "delete": _operation("204", None, requestBody={"content": {"application/json": {"schema": _TOKEN_BODY}}})
+    },
 }
 
 formats = FormatChecker(formats=())
@@ -90,6 +142,10 @@ def description() -> dict[str, Any]:
     # account can satisfy: users have no `slug`.
     assert "allOf" in account, "the description was corrected: remove this exception"
     account["anyOf"] = account.pop("allOf")
+    more = json.loads(MORE.read_text())
+    slice_["paths"] |= more["paths"] | _MORE_PATHS
+    for kind, named in more["components"].items():
+        slice_["components"][kind] |= named
     converted: dict[str, Any] = to_json_schema(slice_)
     return converted
 

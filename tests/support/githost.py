@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -115,6 +116,12 @@ class Answer:
 @cache
 def _loaded(pem: str) -> Any:
     return serialization.load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=True)
+
+
+def basic(sandbox: Sandbox, secret: str | None = None) -> str:
+    """The Authorization header with the App's client id and secret."""
+    pair = f"{sandbox.client_id}:{sandbox.client_secret if secret is None else secret}"
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
 
 class ApiClient:
