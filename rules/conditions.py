@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from itertools import islice
-from typing import assert_never
+from typing import Final, Literal, assert_never
 
 from rules.effort import Tick, unlimited
 from rules.evidence import Evidence, Truth, View, is_small, readable
@@ -31,10 +31,21 @@ from rules.model import (
     Progress,
     Snapshot,
     Step,
+    StepState,
     Tree,
+    Verdict,
+    ViolationCode,
     Workflow,
 )
 from rules.snapshot import entry_kind
+
+# In the phrases of `missing_facts`; the report says more where it finds them.
+WORKFLOW: Final = "workflow "
+CHECK: Final = "check "
+NOT_READABLE: Final = "which this App is not allowed to read yet"
+ENDED_WITH: Final = "which ended with"
+APPROVAL: Final = "approval by staff"
+REOPENED: Final = "staff, who reopened it"
 
 # ------------------------------------------------------------------------------------------------------- evaluation
 
@@ -55,6 +66,12 @@ def tree_holds(step: Step, view: View, evidence: Evidence) -> bool:
 def missing_facts(step: Step, view: View, evidence: Evidence) -> tuple[str, ...]:
     """What the step waits for, when it lacks nothing but facts: phrases such as "approval by staff". Else nothing."""
     return _missing(step.complete, step, view, evidence)
+
+
+def awaits_staff(verdict: Verdict) -> bool:
+    """Whether some step goes on by a decision of staff's."""
+    phrases = (phrase for status in verdict.steps for phrase in status.waiting_for)
+    return any(APPROVAL in phrase or phrase == REOPENED for phrase in phrases)
 
 
 def _truth(condition: Condition, step: Step, view: View, evidence: Evidence, *, given: bool) -> Truth:
@@ -158,13 +175,40 @@ def _missing(condition: Condition, step: Step, view: View, evidence: Evidence) -
             ways = (" and ".join(_missing(part, step, view, evidence)) for part in of)
             return (" or ".join(dict.fromkeys(way for way in ways if way)),)
         case Workflow(path) if not evidence.intact(view.tree):
-            return (f"workflow {path}, which counts once the protected files are the template's",)
+            return (f"{WORKFLOW}{path}, which counts once the protected files are the template's",)
         case Workflow(path):
-            return (f"workflow {path}",)
-        case Check(name):
-            return (f"check {name}",)
+            return (f"{WORKFLOW}{path}{_standing(evidence.facts, 'workflow', path, 0, view.sha)}",)
+        case Check(name, app_id):
+            return (f"{CHECK}{name}{_standing(evidence.facts, 'check', name, app_id, view.sha)}",)
         case _:
-            return ("approval by staff",)
+            return (APPROVAL,)
+
+
+def _standing(facts: Facts, kind: Literal["workflow", "check"], name: str, app_id: int, sha: str | None) -> str:
+    """What is known of a result that is missing: that it may not be read, or that it was no success."""
+    if kind in facts.unreadable:
+        return f", {NOT_READABLE}"
+    ended = {conclusion for *what, conclusion in facts.unsuccessful if what == [name, app_id, sha]}
+    return f", {ENDED_WITH} {min(ended)}" if ended else ""
+
+
+def awaited(lab: Lab, verdict: Verdict, facts: Facts) -> frozenset[tuple[str, int]]:
+    """What the waiting steps await on the judged head: (workflow path, 0) and (check name, app id).
+
+    Nothing of a workflow while protected files are not the template's: then no run counts.
+    """
+    astray = any(violation.code is ViolationCode.PROTECTED_PATH for violation in verdict.violations)
+    waiting = {status.step_id for status in verdict.steps if status.state is StepState.WAITING}
+    found: set[tuple[str, int]] = set()
+    for leaf in (leaf for step in lab.steps if step.id in waiting for leaf in leaves(step.complete)):
+        match leaf:
+            case Workflow(path) if not astray and (path, verdict.head_sha) not in facts.workflows:
+                found.add((path, 0))
+            case Check(name, app_id) if (name, app_id, verdict.head_sha) not in facts.checks:
+                found.add((name, app_id))
+            case _:
+                pass
+    return frozenset(found)
 
 
 # ---------------------------------------------------------------------------------------------- which blobs to fetch

@@ -86,10 +86,11 @@ class Evidence:
     def _workplaces(self) -> Mapping[int, list[str]]:
         """Of each step the paths that are not the pinned template's in some tree: where its work may be."""
         trees = {id(tree): tree for tree in self._trees}.values()
-        changed = {path for tree in trees for path in self.template.changed(tree)}
+        changed = sorted(dict.fromkeys(path for tree in trees for path in self.template.changed(tree)))
+        places = self.paths.places(changed)
         found: defaultdict[int, list[str]] = defaultdict(list)
-        for path in sorted(changed):
-            place = self.paths.place(path)
+        for path in changed:
+            place = places[path]
             if not place.protected and not place.shared:
                 for owner in place.owners:
                     found[owner].append(path)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,10 +42,6 @@ from rules.patterns import PatternError, PatternSet, with_roots
 from rules.positions import Document, JsonError, parse
 
 FORMAT_VERSION = 1
-# What judging can decide today. The rest of the language is read, and refused as not supported yet.
-SUPPORTED_CONDITIONS = (
-    "changed", "exists", "absent", "contains", "lacks", "approval", "none", "all", "any", "not",
-)  # fmt: skip
 ALWAYS_PROTECTED = ".forgea/**"
 PROTECTED_WITH_WORKFLOW = ".github/**"
 
@@ -57,17 +54,20 @@ class LabFile:
     problems: tuple[Problem, ...]
 
 
-def parse_lab(data: bytes, supported: Collection[str] = SUPPORTED_CONDITIONS) -> LabFile:
+def parse_lab(data: bytes) -> LabFile:
     """Read the bytes of `.forgea/steps.json`. All problems are the author's; of a syntax error only the first is told.
 
-    `supported`: condition types that may be used; the others are known, and told as not supported yet.
+    What a file can be read with and still be a mistake is for `rules.lint`.
     """
-    document = _document(data)
-    if isinstance(document, Problem):
-        return LabFile(None, (document,))
+    document = read_document(data)
+    return LabFile(None, (document,)) if isinstance(document, Problem) else lab_of_document(document)
+
+
+def lab_of_document(document: Document) -> LabFile:
+    """Read the JSON document of a lab file."""
     problems = Problems(document)
     if _check_version(document.value, problems):
-        check_whole(document.value, problems, supported)
+        check_whole(document.value, problems)
         try:
             model = LabFileModel.model_validate(document.value)
         except ValidationError as error:
@@ -78,7 +78,7 @@ def parse_lab(data: bytes, supported: Collection[str] = SUPPORTED_CONDITIONS) ->
     return LabFile(None, problems.all())
 
 
-def _document(data: bytes) -> Document | Problem:
+def read_document(data: bytes) -> Document | Problem:
     """The JSON document, or why there is none."""
     if len(data) > MAX_BYTES:
         message = f"The file has {len(data):,} bytes; a lab file may have {MAX_BYTES:,}."
@@ -86,7 +86,7 @@ def _document(data: bytes) -> Document | Problem:
     try:
         return parse(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8").split("\n")
+        before = re.split("\r\n?|\n", data[: error.start].decode("utf-8"))
         message = f"The file is not UTF-8: byte 0x{data[error.start]:02x} does not belong here."
         return Problem(ProblemCode.NOT_UTF8, message, "Save it as UTF-8.", "", len(before), len(before[-1]) + 1)
     except JsonError as error:
@@ -248,35 +248,3 @@ def _condition_definition(condition: Condition) -> dict[str, Any]:
         case _:
             fields = asdict(condition)
     return {"type": _TYPE_NAMES[type(condition)], **fields}
-
-
-# ------------------------------------------------------------------------------------------------------- JSON Schema
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a lab file, for editors. It accepts every file that `parse_lab` does, and more."""
-    generated = LabFileModel.model_json_schema()
-    condition: dict[str, Any] = {}
-    schema = _tidied(generated, condition)
-    schema["$defs"]["Condition"] = condition
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-def schema_text() -> str:
-    """The text of rules/steps.schema.json."""
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-
-
-def _tidied(node: Any, condition: dict[str, Any]) -> Any:
-    """The schema as editors like it: the union of conditions once, in `condition`; a condition's description also at
-    its type, where authors point; no line breaks in descriptions."""
-    if isinstance(node, list):
-        return [_tidied(item, condition) for item in node]
-    if not isinstance(node, dict):
-        return " ".join(node.split("\n")) if isinstance(node, str) else node
-    if "discriminator" in node:  # of OpenAPI, not of JSON Schema
-        condition.update(oneOf=node["oneOf"], title="Condition")
-        return {"$ref": "#/$defs/Condition"} | {key: node[key] for key in node if key not in ("oneOf", "discriminator")}
-    if "const" in node.get("properties", {}).get("type", {}):
-        node["properties"]["type"].update(title=node["title"], description=node["description"])
-    return {key: _tidied(value, condition) for key, value in node.items()}

@@ -7,7 +7,7 @@ over whatever has a wrong type: the models report that.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rules.labfile_models import ID_PATTERN, MAX_PATTERNS
@@ -29,7 +29,7 @@ class _RawStep:
     needs: Sequence[object] | None
 
 
-def check_whole(value: object, problems: Problems, supported: Collection[str]) -> None:
+def check_whole(value: object, problems: Problems) -> None:
     """Add the problems that show only when the values of a file are seen together."""
     if not isinstance(value, dict):
         return
@@ -37,7 +37,7 @@ def check_whole(value: object, problems: Problems, supported: Collection[str]) -
     _check_ids(steps, problems)
     _check_needs(steps, problems)
     _check_cycles(steps, problems)
-    _check_conditions(steps, problems, supported)
+    _check_conditions(steps, problems)
     _check_total(value, steps, problems)
     if steps and all(step.optional for step in steps):
         message = "Every step is optional, so the lab would be finished before it starts."
@@ -146,18 +146,14 @@ def conditions(condition: object, path: Path, *, negated: bool = False) -> Itera
             yield from conditions(item, (*path, "of", at), negated=negated)
 
 
-def _check_conditions(steps: Sequence[_RawStep], problems: Problems, supported: Collection[str]) -> None:
+def _check_conditions(steps: Sequence[_RawStep], problems: Problems) -> None:
     for step in steps:
         default = {"type": "changed"}
         parts = list(conditions(step.raw.get("complete", default), (*step.path, "complete")))
         for kind, path, negated in parts:
-            at = (*path, "type")
             if negated and kind in FACT_CONDITIONS:
                 message = f'"not" can stand over conditions on files only, not over "{kind}".'
-                problems.add(ProblemCode.NOT_OVER_FACTS, at, message)
-            if kind not in supported:
-                message = f'This version of Stepgate does not support condition type "{kind}" yet.'
-                problems.add(ProblemCode.UNSUPPORTED, at, message, f"Supported are {', '.join(supported)}.")
+                problems.add(ProblemCode.NOT_OVER_FACTS, (*path, "type"), message)
         if step.raw.get("files", []) == [] and any(kind == "changed" for kind, _, _ in parts):
             message = 'The step has no files, so its condition "changed" can never hold.'
             suggestion = 'Name its files in "files", or give it another condition in "complete".'

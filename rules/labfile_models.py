@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from rules import model
@@ -132,6 +132,7 @@ class ChangedModel(_Strict):
         title="How much must change",
         description='"any": one file of the step. "all": for each pattern of `files` at least one file. A number: at '
         "least that many files.",
+        examples=["any", "all", 3],
     )
 
 
@@ -140,7 +141,12 @@ class ExistsModel(_Strict):
 
     model_config = ConfigDict(title="Files exist")
     type: Literal["exists"]
-    paths: ConditionPaths = Field(title="Paths", description="Paths or patterns; each must match at least one file.")
+    paths: ConditionPaths = Field(
+        title="Paths",
+        description="Paths or patterns; each must match at least one file. "
+        "A name without wildcards is looked for from the root of the repository.",
+        examples=[["ANSWER.md", "src/*.test.js"]],
+    )
 
 
 class AbsentModel(_Strict):
@@ -148,7 +154,12 @@ class AbsentModel(_Strict):
 
     model_config = ConfigDict(title="Files are absent")
     type: Literal["absent"]
-    paths: ConditionPaths = Field(title="Paths", description="Paths or patterns; none may match a file.")
+    paths: ConditionPaths = Field(
+        title="Paths",
+        description="Paths or patterns; none may match a file. "
+        "A name without wildcards is looked for from the root of the repository.",
+        examples=[["src/legacy/"]],
+    )
 
 
 _SEARCHED = "A path or a pattern. At most 20 files of at most 1 MiB are read."
@@ -162,7 +173,9 @@ class ContainsModel(_Strict):
 
     model_config = ConfigDict(title="A file contains")
     type: Literal["contains"]
-    path: ConditionPath = Field(title="File", description=_SEARCHED + " One of them must contain it.")
+    path: ConditionPath = Field(
+        title="File", description=_SEARCHED + " One of them must contain it.", examples=["src/hooks/useTimer.ts"]
+    )
     pattern: Expression = Field(title="Regular expression", description=_RE2, examples=["useRef\\("])
 
 
@@ -171,7 +184,9 @@ class LacksModel(_Strict):
 
     model_config = ConfigDict(title="Files lack")
     type: Literal["lacks"]
-    path: ConditionPath = Field(title="File", description=_SEARCHED + " None of them may contain it.")
+    path: ConditionPath = Field(
+        title="File", description=_SEARCHED + " None of them may contain it.", examples=["src/**/*.ts"]
+    )
     pattern: Expression = Field(title="Regular expression", description=_RE2, examples=["TODO"])
 
 
@@ -196,7 +211,9 @@ class WorkflowModel(_Strict):
     model_config = ConfigDict(title="A workflow passes")
     type: Literal["workflow"]
     path: Annotated[str, Field(max_length=MAX_PATTERN), AfterValidator(_workflow)] = Field(
-        title="Workflow file", description="The workflow's file.", examples=[".github/workflows/test.yml"]
+        title="Workflow file",
+        description="A file of the template. With such a condition .github/** is protected.",
+        examples=[".github/workflows/test.yml"],
     )
 
 
@@ -205,9 +222,11 @@ class CheckModel(_Strict):
 
     model_config = ConfigDict(title="An App's check passes")
     type: Literal["check"]
-    name: Title = Field(title="Name of the check", description="As GitHub shows it on the commit.")
+    name: Title = Field(title="Name of the check", description="As GitHub shows it on the commit.", examples=["lint"])
     app_id: Annotated[int, Field(ge=1, le=MAX_APP_ID), AfterValidator(_app_id)] = Field(
-        title="App id", description="The number of the App that must have made the check; never GitHub Actions."
+        title="App id",
+        description="The number of the App that must have made the check; never GitHub Actions.",
+        examples=[12345],
     )
 
 
@@ -217,7 +236,9 @@ class AllModel(_Strict):
     model_config = ConfigDict(title="All of")
     type: Literal["all"]
     of: Annotated[list[ConditionModel], Field(min_length=1, max_length=MAX_STEP_PATTERNS)] = Field(
-        title="Parts", description="Conditions that must all hold."
+        title="Parts",
+        description="Conditions that must all hold.",
+        examples=[[{"type": "changed"}, {"type": "approval"}]],
     )
 
 
@@ -227,7 +248,9 @@ class AnyModel(_Strict):
     model_config = ConfigDict(title="Any of")
     type: Literal["any"]
     of: Annotated[list[ConditionModel], Field(min_length=1, max_length=MAX_STEP_PATTERNS)] = Field(
-        title="Parts", description="Conditions of which one must hold."
+        title="Parts",
+        description="Conditions of which one must hold.",
+        examples=[[{"type": "exists", "paths": ["a.js"]}, {"type": "exists", "paths": ["a.ts"]}]],
     )
 
 
@@ -239,6 +262,7 @@ class NotModel(_Strict):
     of: ConditionModel = Field(
         title="Part",
         description="changed, exists, absent, contains or lacks, or all, any, not over these.",
+        examples=[{"type": "exists", "paths": ["src/legacy/"]}],
     )
 
 
@@ -268,28 +292,59 @@ def models_of(union: Any) -> dict[str, type[BaseModel]]:
 # ---------------------------------------------------------------------------------------------------------- the file
 
 
+_BLOCK = "The check is red, and the file does not count."
+_WARN = "The check is green and tells about the file, which counts."
+_ALLOW = "Nothing is said."
+_LEVELS: dict[str, JsonValue] = {"enumDescriptions": [_BLOCK, _WARN]}
+_LEVELS_OR_ALLOW: dict[str, JsonValue] = {"enumDescriptions": [_ALLOW, _WARN, _BLOCK]}
+
+
 class PolicyModel(_Strict):
     """What to do about each kind of irregular change. "block" makes the check red, "warn" only says it, "allow" says
     nothing."""
 
     model_config = ConfigDict(title="Policy")
     out_of_order: model.Level = Field(
-        default="block", title="Out of order", description="A file that only locked steps own was changed."
+        default="block",
+        title="Out of order",
+        description="A file that only locked steps own was changed.",
+        examples=["warn"],
+        json_schema_extra=_LEVELS,
     )
     protected: model.Level = Field(
-        default="block", title="Protected files", description="A protected file was changed."
+        default="block",
+        title="Protected files",
+        description="A protected file was changed.",
+        examples=["warn"],
+        json_schema_extra=_LEVELS,
     )
     unmapped: model.LevelOrAllow = Field(
-        default="allow", title="Unmapped files", description="A file that no step names was changed."
+        default="allow",
+        title="Unmapped files",
+        description="A file that no step names was changed.",
+        examples=["warn"],
+        json_schema_extra=_LEVELS_OR_ALLOW,
     )
     rework: model.LevelOrAllow = Field(
-        default="allow", title="Rework", description="A file that only completed steps own was changed again."
+        default="allow",
+        title="Rework",
+        description="A file that only completed steps own was changed again.",
+        examples=["warn"],
+        json_schema_extra=_LEVELS_OR_ALLOW,
     )
     reopen: model.Reopen = Field(
         default="rewrite",
         title="Reopening",
         description='Which pushes reopen a completed step whose result they took away: "rewrite" (a force-push), '
         '"always" (any push) or "never".',
+        examples=["never"],
+        json_schema_extra={
+            "enumDescriptions": [
+                "A force-push reopens the steps whose result it took away.",
+                "Every push reopens the steps whose result it took away.",
+                "Completed stays completed.",
+            ]
+        },
     )
 
 
@@ -308,8 +363,13 @@ class StepModel(_Strict):
         "a step, put its old id into `aliases`.",
         examples=["reproduce"],
     )
-    title: Title = Field(title="Title", description="One line, shown to the learner.")
-    description: str = Field(default="", title="Description", description="Markdown, shown while the step is open.")
+    title: Title = Field(title="Title", description="One line, shown to the learner.", examples=["Reproduce the bug"])
+    description: str = Field(
+        default="",
+        title="Description",
+        description="Markdown, shown while the step is open.",
+        examples=["Write a test in `src/` that fails."],
+    )
     files: Annotated[Patterns, Field(max_length=MAX_STEP_PATTERNS)] = Field(
         default=[],
         title="Files",
@@ -322,21 +382,30 @@ class StepModel(_Strict):
         title="Needed steps",
         description="Ids of the steps to complete first. Without this key: the nearest earlier step that is not "
         "optional. []: open from the start.",
+        examples=[["reproduce"], []],
         json_schema_extra=_without_default,
     )
     complete: ConditionModel = Field(
         default=ChangedModel(type="changed"),
         title="Complete when",
-        description='Without this key: {"type": "changed", "match": "any"}.',
+        description="The condition that completes the step. While it lacks only a workflow, a check or an "
+        "approval, the step is waiting.",
+        examples=[{"type": "contains", "path": "src/hooks/useTimer.ts", "pattern": "useRef\\("}],
     )
-    optional: bool = Field(default=False, title="Optional", description="Not needed to finish the lab.")
+    optional: bool = Field(
+        default=False, title="Optional", description="Not needed to finish the lab.", examples=[True]
+    )
     hints: list[Text] = Field(
         default=[],
         title="Hints",
         description="One more is shown for each further head of this learner that was blocked.",
+        examples=[["Look at which render the callback closes over."]],
     )
     aliases: list[StepId] = Field(
-        default=[], title="Old ids", description="Progress that is stored under an old id counts for this step."
+        default=[],
+        title="Old ids",
+        description="Progress that is stored under an old id counts for this step.",
+        examples=[["repair"]],
     )
 
 
@@ -345,10 +414,16 @@ class LabFileModel(_Strict):
 
     model_config = ConfigDict(title="Stepgate lab file")
     schema_: str = Field(
-        default="", alias="$schema", title="JSON Schema", description="For editors; not read by Stepgate."
+        default="",
+        alias="$schema",
+        title="JSON Schema",
+        description="For editors, which read here where the schema is; not read by Stepgate.",
+        examples=["https://stepgate.example.com/schema/steps.json"],
     )
-    version: Literal[1] = Field(title="Version of this format", description="Always 1.")
-    title: Title = Field(title="Title", description="Name of the lab, shown to the learner.")
+    version: Literal[1] = Field(title="Version of this format", description="Always 1.", examples=[1])
+    title: Title = Field(
+        title="Title", description="Name of the lab, shown to the learner.", examples=["React stale closure"]
+    )
     branch: Annotated[str, Field(min_length=1, max_length=MAX_PATTERN), AfterValidator(_branch)] = Field(
         default="",
         title="Branch",
@@ -369,10 +444,15 @@ class LabFileModel(_Strict):
         examples=[["README.md", "notes/"]],
     )
     policy: PolicyModel = Field(
-        default=PolicyModel(), title="Policy", description="What to do about irregular changes."
+        default=PolicyModel(),
+        title="Policy",
+        description="What to do about irregular changes.",
+        examples=[{"unmapped": "warn"}],
     )
     steps: Annotated[list[StepModel], Field(min_length=1, max_length=MAX_STEPS)] = Field(
-        title="Steps", description="In the order in which learners meet them."
+        title="Steps",
+        description="In the order in which learners meet them.",
+        examples=[[{"id": "explain", "title": "Explain it", "files": ["ANSWER.md"]}]],
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from rules.labfile_models import ID_PATTERN, ConditionModel, LabFileModel, PolicyModel, StepModel, models_of
-from rules.model import Problem
+from rules.model import Problem, Severity
 from rules.positions import Document, Fault, Path, pointer
 
 MAX_PROBLEMS = 500  # told of one file; the last one says how many more there are
@@ -47,7 +47,6 @@ class ProblemCode(StrEnum):
     NO_FILES = "STEPS024"
     ALL_OPTIONAL = "STEPS025"
     CONDITION_TYPE = "STEPS030"
-    UNSUPPORTED = "STEPS031"
     NOT_OVER_FACTS = "STEPS032"
     CHECK_APP = "STEPS033"
     WORKFLOW_PATH = "STEPS034"
@@ -55,9 +54,39 @@ class ProblemCode(StrEnum):
     ONLY_NEGATED = "STEPS041"
     EXPRESSION = "STEPS042"
     PATTERNS_TOO_LARGE = "STEPS043"
+    NEGATED_FIRST = "STEPS044"
+    OVERRULED = "STEPS045"
+    REPEATED_PATTERN = "STEPS046"
+    NEVER_COMPLETES = "STEPS050"
+    PROTECTED_TAKES = "STEPS051"
+    SHARED_TAKES = "STEPS052"
+    ONE_EDIT = "STEPS053"
+    REWORK_BLOCKS = "STEPS054"
+    DEAD_PATTERN = "STEPS060"
+    CASE_ONLY = "STEPS061"
+    NOTHING_CREATES = "STEPS062"
+    ALREADY_HOLDS = "STEPS063"
+    NOT_READ = "STEPS064"
     MORE = "STEPS099"
 
 
+#: What is worth a look, and yet may be meant: it stops nobody from publishing.
+WARNINGS: frozenset[ProblemCode] = frozenset(
+    {
+        ProblemCode.NEGATED_FIRST,
+        ProblemCode.OVERRULED,
+        ProblemCode.REPEATED_PATTERN,
+        ProblemCode.PROTECTED_TAKES,
+        ProblemCode.SHARED_TAKES,
+        ProblemCode.ONE_EDIT,
+        ProblemCode.REWORK_BLOCKS,
+        ProblemCode.DEAD_PATTERN,
+        ProblemCode.CASE_ONLY,
+        ProblemCode.NOTHING_CREATES,
+        ProblemCode.ALREADY_HOLDS,
+        ProblemCode.NOT_READ,
+    }
+)
 FAULT_CODES: Mapping[Fault, ProblemCode] = {
     Fault.SYNTAX: ProblemCode.SYNTAX,
     Fault.DUPLICATE_KEY: ProblemCode.DUPLICATE_KEY,
@@ -74,7 +103,7 @@ class Problems:
     def __init__(self, document: Document) -> None:
         self._document = document
         self._found: list[Problem] = []
-        self._more = 0
+        self._more: list[Severity] = []
 
     def add(
         self,
@@ -88,22 +117,32 @@ class Problems:
     ) -> None:
         """Add a problem at a path (`key`: at its key). `near`: a word and the known ones, for a "did you mean"."""
         if len(self._found) == MAX_PROBLEMS:
-            self._more += 1
+            self._more.append(_severity(code))
             return
         line, column = self._document.place(path, key=key)
         suggestion = suggestion or (did_you_mean(*near) if near else "")
-        self._found.append(Problem(code, message, suggestion, pointer(path), line, column))
+        self._found.append(Problem(code, message, suggestion, pointer(path), line, column, _severity(code)))
 
     def line(self, path: Path) -> int:
         """The line of the value at a path."""
         return self._document.place(path)[0]
 
+    def has_errors(self) -> bool:
+        """Whether there is more than warnings."""
+        return "error" in self._more or any(problem.severity == "error" for problem in self._found)
+
     def all(self) -> tuple[Problem, ...]:
         """The problems in the order of the file."""
         ordered = sorted(self._found, key=lambda problem: (problem.line, problem.column, problem.code))
         if self._more:
-            ordered.append(Problem(ProblemCode.MORE, f"The file has {self._more} more problems."))
+            severity: Severity = "error" if "error" in self._more else "warning"
+            message = f"The file has {len(self._more)} more problems."
+            ordered.append(Problem(ProblemCode.MORE, message, severity=severity))
         return tuple(ordered)
+
+
+def _severity(code: ProblemCode) -> Severity:
+    return "warning" if code in WARNINGS else "error"
 
 
 def did_you_mean(word: object, known: Collection[str]) -> str:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 from rules.effort import Tick, unlimited
 from rules.model import Absent, AllOf, AnyOf, Changed, Condition, Contains, Exists, Lab, Lacks, Not, Tree
@@ -118,14 +119,20 @@ class PathMap:
     def place(self, path: str) -> Place:
         """Where the lab puts this path."""
         place = self._places.get(path)
-        if place is None:
-            self.tick(len(path))
-            matches = self._set.match(path)
-            known = self._answers.get(id(matches))
-            if known is None:
-                known = self._answers[id(matches)] = (matches, self._read(matches))
-            place = self._places[path] = known[1]
-        return place
+        return place or self.places((path,))[path]
+
+    def places(self, paths: Iterable[str]) -> Mapping[str, Place]:
+        """Where the lab puts each of these paths (and others that were asked for)."""
+        known, answers, match, tick = self._places, self._answers, self._set.match, self.tick
+        for path in paths:
+            if path not in known:
+                tick(len(path))
+                matches = match(path)
+                answer = answers.get(id(matches))
+                if answer is None:
+                    answer = answers[id(matches)] = (matches, self._read(matches))
+                known[path] = answer[1]
+        return known
 
     def _read(self, matches: Matches) -> Place:
         past_files = _FILES + len(self._lab.steps)
@@ -178,7 +185,10 @@ class PathMap:
     def _paths(self) -> tuple[list[str], list[str]]:
         """All paths of the trees, ordered by their NFC form: those forms, and the paths as the trees spell them."""
         if self._index is None:
-            paths: set[str] = set().union(*self._trees)
-            pairs = sorted((path if path.isascii() else unicodedata.normalize("NFC", path), path) for path in paths)
-            self._index = ([key for key, _ in pairs], [path for _, path in pairs])
+            paths = sorted(dict.fromkeys(chain.from_iterable(self._trees)))  # trees come in order: so sorting is quick
+            if all(map(str.isascii, paths)):
+                self._index = (paths, paths)
+            else:
+                pairs = sorted((unicodedata.normalize("NFC", path), path) for path in paths)
+                self._index = ([key for key, _ in pairs], [path for _, path in pairs])
         return self._index

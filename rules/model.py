@@ -85,6 +85,7 @@ class Push:
 Level = Literal["block", "warn"]
 LevelOrAllow = Literal["allow", "warn", "block"]
 Reopen = Literal["rewrite", "always", "never"]
+Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,10 @@ class Lab:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem of a lab file, for its author. `pointer` is a JSON pointer; line and column count from 1."""
+    """One problem of a lab file, for its author. `pointer` is a JSON pointer; line and column count from 1.
+
+    An error keeps the file from being published, a warning does not.
+    """
 
     code: str
     message: str
@@ -232,6 +236,7 @@ class Problem:
     pointer: str = ""
     line: int = 1
     column: int = 1
+    severity: Severity = "error"
 
 
 # ------------------------------------------------------------------------------------------------------- the snapshot
@@ -291,9 +296,11 @@ class ChangeKind(StrEnum):
     MODE = "mode changed"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One changed path. `renamed_from` / `renamed_to`: the other end of a pair with the same blob (for words only)."""
+class Change(NamedTuple):
+    """One changed path. `renamed_from` / `renamed_to`: the other end of a pair with the same blob (for words only).
+
+    A tuple, as `TreeEntry` is: a push may change 100,000 files.
+    """
 
     path: str
     kind: ChangeKind
@@ -306,7 +313,10 @@ class Facts:
     """What is known beyond git: staff's overrides that are in force now, and results bound to heads.
 
     `completed`/`approved`/`reopened`/`unlocked` hold step ids; `accepted_heads` shas; `workflows` (path, head sha);
-    `checks` (name, app id, head sha).
+    `checks` (name, app id, head sha): what ended in success. `unsuccessful`: what ended otherwise, as (workflow path or
+    check name, app id or 0 for a workflow, head sha, conclusion); nothing is decided by it, it is only told.
+    `unreadable`: the condition types whose results GitHub does not let the App read ("workflow" without the permission
+    Actions: read), which is the operator's matter and never the learner's.
     """
 
     approved: frozenset[str] = frozenset()
@@ -316,6 +326,8 @@ class Facts:
     accepted_heads: frozenset[str] = frozenset()
     workflows: frozenset[tuple[str, str]] = frozenset()
     checks: frozenset[tuple[str, int, str]] = frozenset()
+    unsuccessful: frozenset[tuple[str, int, str, str]] = frozenset()
+    unreadable: frozenset[Literal["workflow", "check"]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,11 +384,11 @@ class Violation:
     suggestion: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PathVerdict:
+class PathVerdict(NamedTuple):
     """What one changed path means. `step`: the owner it is attributed to (for words only).
 
     `suggestion`: the name that was probably meant, also where nothing is violated ("PROFILE.md" for "profile.md").
+    A tuple, as `Change` is.
     """
 
     path: str
@@ -443,7 +455,8 @@ class Verdict:
 
     `done_before` is progress under today's step ids; `done_after` = done_before - losses + gains. `complete`: every
     non-optional step is done. `blocked`: some violation has level block. `template_number`: the version of the template
-    that HEAD's protected files come nearest to: 0 the pinned one, n the n-th later commit.
+    that HEAD's protected files come nearest to: 0 the pinned one, n the n-th later commit. `untouched`: HEAD is some
+    version of the template as it was handed out, and no step was done before: there is nothing of the learner's yet.
     """
 
     head_sha: str
@@ -459,6 +472,7 @@ class Verdict:
     complete: bool
     rewrite: bool = False
     template_number: int = 0
+    untouched: bool = False
 
     @property
     def accepted_after(self) -> str | None:
@@ -553,7 +567,7 @@ MappingSource = Literal["event", "enrolment", "staff", "api", "backfill", "legac
 
 @dataclass(frozen=True, slots=True)
 class RepoMapping:
-    """An active binding of a repository to a session (table repo_mapping)."""
+    """An active binding of a repository to a session (table repo_mapping). `private`: as far as we know."""
 
     mapping_id: int
     repo_id: int
@@ -562,6 +576,7 @@ class RepoMapping:
     repo_full_name: str
     session_id: UUID
     source: MappingSource
+    private: bool = True
 
 
 @unique
@@ -627,7 +642,7 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class CheckRunReport:
-    """A completed check run, within GitHub's limits: summary <= 65,535 characters, at most 50 annotations."""
+    """A completed check run, within GitHub's limits: summary <= 65,535 characters. Annotations go 50 a request."""
 
     name: str
     head_sha: str

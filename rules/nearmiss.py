@@ -70,6 +70,13 @@ def _folded(text: str) -> str:
     )
 
 
+def _all_folded(paths: list[str]) -> list[str]:
+    """Each of the paths folded. No path has a NUL; so those that are ASCII throughout are folded in one go."""
+    if all(map(str.isascii, paths)):
+        return "\0".join(paths).lower().split("\0")
+    return [_folded(path) for path in paths]
+
+
 def _split(path: str) -> tuple[str, str]:
     folder, _, name = path.rpartition("/")
     return folder, name
@@ -122,7 +129,8 @@ class _Names:
 
     def _folded_template(self) -> dict[str, str]:
         if self._template_folded is None:
-            self._template_folded = {_folded(path): path for path in sorted(self._template, reverse=True)}
+            paths = sorted(self._template, reverse=True)
+            self._template_folded = dict(zip(_all_folded(paths), paths, strict=False))
         return self._template_folded
 
     def _slips(self, path: str) -> Iterator[str]:

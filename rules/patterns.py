@@ -4,7 +4,9 @@ pathspec turns a pattern into a regular expression; what it reads otherwise than
 runs of stars, white space at the end, `x/**/`) is rewritten before and put back after. Decided differences from git:
 
 - a `!` pattern works also below a folder that an earlier pattern took, and gives back everything below what it names;
-- `?` and `[...]` count characters, not bytes;
+- `?` and `[...]` count characters, not bytes, and names that are equal in NFC are one name;
+- a run of stars inside a name (`x**/y`) is one star, as git's manual says: git 2.39 lets it span folders;
+- case always counts, whatever `core.ignoreCase` says;
 - what git reads but never matches, or matches by surprise, is an error: POSIX classes, a trailing backslash, an open
   bracket, a reversed range, empty, `.` and `..` segments, comments, line breaks.
 """
@@ -12,14 +14,28 @@ runs of stars, white space at the end, `x/**/`) is rewritten before and put back
 from __future__ import annotations
 
 import functools
-import itertools
+import operator
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import re2
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+from rules.pattern_reading import Pattern, PatternError, Token, read_pattern, specificity, star_run, with_roots
+
+__all__ = [  # what is said of a pattern without matching is read from here too
+    "Matches",
+    "PatternError",
+    "PatternSet",
+    "SinglePatterns",
+    "check_pattern",
+    "compiled",
+    "compiled_expression",
+    "specificity",
+    "with_roots",
+]
 
 MAX_MEMORY = 64 << 20  # bytes of one compiled set, its lazily built automaton included
 _EXPRESSION_MEMORY = 4 << 20  # bytes of one compiled expression; past it RE2 is slower, never wrong
@@ -27,221 +43,19 @@ _MAX_ANSWERS = 4_000  # distinct sets of matching patterns that one PatternSet r
 _FIRST_ATOM = 0x100000  # private use plane 16: stand-ins while pathspec works
 
 
-class PatternError(ValueError):
-    """The author's pattern or expression cannot be used, or all patterns of the lab together are too large for RE2."""
-
-
-# ------------------------------------------------------------------------------------------------- reading one pattern
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    """A piece of a pattern. `kind`: literal (text: the character), star (a run), any (`?`), set (text: RE2), slash."""
-
-    kind: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Pattern:
-    """A pattern as read: without its `!` and without the spaces that git drops from its end."""
-
-    negated: bool
-    tokens: tuple[_Token, ...]
-
-    @property
-    def anchored(self) -> bool:
-        """Whether a slash other than the last character ties it to the root."""
-        return any(token.kind == "slash" for token in self.tokens[:-1])
-
-    def segments(self) -> list[tuple[_Token, ...]]:
-        """The tokens between the slashes."""
-        found: list[list[_Token]] = [[]]
-        for token in self.tokens:
-            if token.kind == "slash":
-                found.append([])
-            else:
-                found[-1].append(token)
-        return [tuple(segment) for segment in found]
-
-
 def check_pattern(text: str) -> str | None:
     """What is wrong with a pattern, as a sentence for the author of the lab file; None if it is fine."""
     try:
-        _translate(_read(text))
+        _translate(read_pattern(text))
     except PatternError as error:
         return str(error)
     return None
 
 
-def specificity(pattern: str) -> tuple[int, int]:
-    """How closely a pattern names its files, larger is closer: length of the literal prefix, then fewest wildcards.
-
-    What matches at any depth starts with a wildcard, written (`**/x`) or not (`x`); a folder's pattern ends with one.
-    PatternError if the pattern is not valid.
-    """
-    read = _read(pattern)
-    tokens = read.tokens[1:] if read.tokens[0].kind == "slash" else read.tokens
-    wild = sum(token.kind in ("star", "any", "set") for token in tokens) + (tokens[-1].kind == "slash")
-    if not read.anchored:
-        return 0, -wild - 1
-    prefix = itertools.takewhile(lambda token: token.kind in ("literal", "slash"), tokens)
-    return sum(len(token.text) for token in prefix), -wild
-
-
-def with_roots(patterns: Iterable[str]) -> tuple[str, ...]:
-    """The patterns, with `/x` before each `x/**`: a file, link or submodule put at x itself is meant too.
-
-    For protected patterns only. A folder named by stars alone (`*/**`) gets none: its root would be every file.
-    """
-    return tuple(itertools.chain.from_iterable((*_root(pattern), pattern) for pattern in patterns))
-
-
-def _root(pattern: str) -> Iterator[str]:
-    """The pattern `/x` for a pattern `x/**`."""
-    read = _read(pattern)
-    folders, body = read.segments(), _trimmed(pattern)
-    while len(folders) > 1 and _stars(folders[-1]) > 1:
-        folders.pop()
-        body = body.rstrip("*")[:-1]
-    if len(folders) < len(read.segments()) and not read.negated and folders[-1] and not _stars(folders[-1]):
-        yield body if body.startswith("/") else "/" + body
-
-
-def _stars(segment: Sequence[_Token]) -> int:
-    """The length of a segment made of one run of stars; 0 for any other segment."""
-    return len(segment[0].text) if len(segment) == 1 and segment[0].kind == "star" else 0
-
-
-def _read(text: str) -> _Pattern:
-    """Take a pattern apart; PatternError says what is wrong with it."""
-    if any(char in "\0\r\n" for char in text):
-        raise PatternError("A pattern is one line: it must not hold a line break or U+0000.")
-    if text.startswith("#"):
-        raise PatternError(
-            "A pattern that starts with # is a comment to git and matches nothing; write \\# for the sign."
-        )
-    body = _trimmed(text)
-    negated = body.startswith("!")
-    tokens = tuple(_tokens(body[1:] if negated else body))
-    if not tokens:
-        raise PatternError("A pattern must name something.")
-    read = _Pattern(negated, tokens)
-    _check_segments(read)
-    return read
-
-
-def _trimmed(text: str) -> str:
-    """The pattern in NFC, without the spaces at its end that no backslash keeps: git drops them."""
-    body = unicodedata.normalize("NFC", text)
-    at = end = 0
-    while at < len(body):
-        kept = body[at] != " "
-        at += 2 if body[at] == "\\" else 1
-        end = at if kept else end
-    return body[:end]
-
-
-def _check_segments(read: _Pattern) -> None:
-    """Refuse segments that no path of a tree has, so that the pattern could never match."""
-    segments = read.segments()
-    if len(segments) > 1 and not segments[0]:
-        del segments[0]  # the slash that anchors
-    if len(segments) > 1 and not segments[-1]:
-        del segments[-1]  # the slash of a folder
-    for segment in segments:
-        name = "".join(token.text for token in segment)
-        if not segment:
-            raise PatternError(
-                "Between two slashes, or beside a single one, a name is missing: this pattern never matches."
-            )
-        if name in (".", ".."):
-            raise PatternError(f'Paths start at the root of the repository and have no "{name}" in them.')
-
-
-def _tokens(body: str) -> Iterator[_Token]:
-    at = 0
-    while at < len(body):
-        char = body[at]
-        end = at + 1
-        if char == "/":
-            yield _Token("slash", char)
-        elif char == "?":
-            yield _Token("any", char)
-        elif char == "*":
-            while body[end : end + 1] == "*":
-                end += 1
-            yield _Token("star", body[at:end])
-        elif char == "[":
-            end, expression = _bracket(body, at)
-            yield _Token("set", expression)
-        elif char == "\\":
-            end += 1
-            yield _escaped(body[at + 1 : end])
-        else:
-            yield _Token("literal", char)
-        at = end
-
-
-def _escaped(char: str) -> _Token:
-    """The token of a backslash and the character after it."""
-    if not char:
-        raise PatternError("A pattern must not end with a backslash; write two for the sign itself.")
-    if char == "/":
-        raise PatternError("A slash needs no backslash before it.")
-    return _Token("literal", char)
-
-
-def _bracket(body: str, opening: int) -> tuple[int, str]:
-    """The end of the bracket expression that opens here, and the same as RE2 class that never matches a slash."""
-    at = opening + 1
-    negated = body[at : at + 1] in ("!", "^")
-    at += negated
-    ranges: list[tuple[str, str]] = []
-    first = True
-    previous: str | None = None  # what a following "-" would start a range from
-    while first or body[at : at + 1] != "]":
-        first = False
-        if body.startswith("[:", at):
-            raise PatternError("POSIX classes such as [:alpha:] are not supported; write the range: [a-z].")
-        dash = body[at : at + 1] == "-" and previous is not None and body[at + 1 : at + 2] not in ("", "]")
-        at, char = _member(body, at + dash)
-        if dash and previous is not None:
-            if char < previous:
-                raise PatternError(f"The range {previous}-{char} is reversed.")
-            ranges[-1] = (previous, char)
-            previous = None
-        else:
-            ranges.append((char, char))
-            previous = char
-    inside = "".join(_re2_range(low, high) for low, high in ranges)
-    return at + 1, f"[^/{inside}]" if negated else f"[{inside}]"
-
-
-def _member(body: str, at: int) -> tuple[int, str]:
-    """The next character inside a bracket expression, and where to go on."""
-    if body[at : at + 1] == "\\":
-        at += 1
-    char = body[at : at + 1]
-    if not char:
-        raise PatternError("A bracket [ is never closed; write \\[ for the sign itself.")
-    if char == "/":
-        raise PatternError("A bracket expression [...] never matches a slash.")
-    return at + 1, char
-
-
-def _re2_range(low: str, high: str) -> str:
-    """A range of an RE2 class, without the slash."""
-    start, end, slash = ord(low), ord(high), ord("/")
-    if start < slash < end:
-        return f"\\x{{{start:x}}}-\\x{{{slash - 1:x}}}\\x{{{slash + 1:x}}}-\\x{{{end:x}}}"
-    return f"\\x{{{start:x}}}-\\x{{{end:x}}}"
-
-
 # ------------------------------------------------------------------------------------------------- translation to RE2
 
 
-def _translate(read: _Pattern) -> str:
+def _translate(read: Pattern) -> str:
     """The RE2 expression of a pattern; to be searched, with dot_nl.
 
     What git and pathspec could read differently goes through pathspec as a stand-in, a private character that it takes
@@ -250,20 +64,38 @@ def _translate(read: _Pattern) -> str:
     """
     atoms: dict[str, str] = {}  # stand-in -> expression
 
-    def rewritten(token: _Token) -> str:
+    def rewritten(token: Token) -> str:
         if token.kind in ("star", "any") or (token.kind == "literal" and token.text.isalnum()):
             return token.text
         char = chr(_FIRST_ATOM + len(atoms))
         atoms[char] = token.text if token.kind == "set" else f"\\x{{{ord(token.text):x}}}"
         return char
 
-    segments = ["**" if _stars(part) > 1 else "".join(map(rewritten, part)) for part in read.segments()]
+    segments = ["**" if star_run(part) > 1 else "".join(map(rewritten, part)) for part in read.segments()]
     if len(segments) > 2 and segments[-2:] == ["**", ""]:
         segments.insert(-1, "*")  # x/**/ is every folder below x: not what stands directly in x
     regex = cast("str", GitIgnoreSpecPattern.pattern_to_regex("/".join(segments))[0])
     for char, expression in atoms.items():
         regex = regex.replace(char, expression)
     return regex
+
+
+_AT_ANY_DEPTH = "^(?:.+/)?"  # how pathspec writes that a pattern may begin in any folder
+_REST_OF_NAME = "[^/]*"
+
+
+def _searched(expression: str) -> tuple[str, ...]:
+    """The same as expressions that RE2 can share the beginnings of: no path begins with a slash.
+
+    As pathspec writes them, each pattern without a slash is alive at every letter of every path, which makes the states
+    of a large lab's automaton large: 2,000 patterns cost seconds before all states were there, and now a fifth of that.
+    """
+    if not expression.startswith(_AT_ANY_DEPTH):
+        return (expression,)
+    name = expression[len(_AT_ANY_DEPTH) :]
+    if name.startswith(_REST_OF_NAME):  # something may stand before it in the name: found wherever it begins
+        return (name[len(_REST_OF_NAME) :],)
+    return (f"^{name}", f"/{name}")
 
 
 # -------------------------------------------------------------------------------------------------------- matching
@@ -296,8 +128,9 @@ class PatternSet:
         self._negated: set[tuple[int, int]] = set()
         for group, patterns in enumerate(groups):
             for index, pattern in enumerate(patterns):
-                read = _read(pattern)
-                uses.setdefault(_translate(read), []).append((group, index))
+                read = read_pattern(pattern)
+                for expression in _searched(_translate(read)):
+                    uses.setdefault(expression, []).append((group, index))
                 if read.negated:
                     self._negated.add((group, index))
         self._uses = list(uses.values())
@@ -309,12 +142,7 @@ class PatternSet:
 
         PatternError if RE2 runs out of memory.
         """
-        normal = path if path.isascii() else unicodedata.normalize("NFC", path)
-        # A lone surrogate (a byte of git's that is no UTF-8, read by Python) is matched as a question mark.
-        found = self._set.Match(normal.encode("utf-8", "replace"))
-        if not found:
-            raise PatternError("The patterns of the lab together are too large for RE2.")
-        key = tuple(found)
+        key = _matching(self._set, path)
         answer = self._answers.get(key)
         if answer is None:
             answer = self._resolve(key)
@@ -332,6 +160,43 @@ class PatternSet:
         return Matches(
             {group: winners[group] for group in sorted(winners) if (group, winners[group]) not in self._negated}
         )
+
+
+class SinglePatterns:
+    """Patterns of which each is asked about alone, whatever list it comes from; its `!` aside.
+
+    PatternError as of PatternSet.
+    """
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        uses: dict[str, int] = {}  # expression -> bits of the patterns that mean it
+        for number, pattern in enumerate(patterns):
+            for expression in _searched(_translate(read_pattern(pattern))):
+                uses[expression] = uses.get(expression, 0) | 1 << number
+        self._uses = [*uses.values(), 0]  # and the empty expression's, which means no pattern
+        self._set = _build([*uses, ""])
+        self._answers: dict[tuple[int, ...], int] = {}
+
+    def match(self, path: str) -> int:
+        """Which patterns match the path: bit n of the answer stands for pattern n."""
+        key = _matching(self._set, path)
+        answer = self._answers.get(key)
+        if answer is None:
+            answer = functools.reduce(operator.or_, (self._uses[number] for number in key))
+            if len(self._answers) >= _MAX_ANSWERS:
+                self._answers.clear()
+            self._answers[key] = answer
+        return answer
+
+
+def _matching(compiled_set: re2.Set, path: str) -> tuple[int, ...]:
+    """Numbers of the expressions of a set that match a path; PatternError if RE2 runs out of memory."""
+    normal = path if path.isascii() else unicodedata.normalize("NFC", path)
+    # A lone surrogate (a byte of git's that is no UTF-8, read by Python) is matched as a question mark.
+    found = compiled_set.Match(normal.encode("utf-8", "replace"))
+    if not found:  # not even the empty expression, which every set here holds
+        raise PatternError("The patterns of the lab together are too large for RE2.")
+    return tuple(found)
 
 
 @functools.lru_cache(maxsize=16)

@@ -112,15 +112,18 @@ class Changes:
         self.astray = rules.template.astray(tree, rules.accepted)
         self.decided: dict[str, PathOutcome] = {}
         self.owned: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
-        self.paths = differing(rules.accepted, tree)
+        first = rules.accepted is rules.template.pinned  # nothing was accepted yet: looked at already
+        self.paths = rules.template.changed(tree) if first else differing(rules.accepted, tree)
+        places = rules.paths.places(self.paths)
         for path in self.paths:
-            outcome = self._decide(path)
+            place = places[path]
+            outcome = self._decide(path, place)
             if outcome is None:
-                self.owned[rules.paths.place(path).owners].append(path)
+                self.owned[place.owners].append(path)
             else:
                 self.decided[path] = outcome
 
-    def _decide(self, path: str) -> PathOutcome | None:
+    def _decide(self, path: str, place: Place) -> PathOutcome | None:
         """The path verdict in the order of section 5, as far as it does not depend on steps; None: steps decide.
 
         Section 4.3 goes first: a protected file with the content of another version of the template is template work by
@@ -130,7 +133,6 @@ class Changes:
             return PathOutcome.PROTECTED
         if self._rules.template.wrote(path, self.tree.get(path)):
             return PathOutcome.TEMPLATE_WORK
-        place = self._rules.paths.place(path)
         if place.shared:
             return PathOutcome.SHARED
         return None if place.owners else PathOutcome.UNMAPPED
@@ -196,19 +198,19 @@ class Verdicts:
         self._changes = changes
         self._rules = rules
         self._done = done
-        self._said: dict[tuple[tuple[int, ...], tuple[int, ...]], _Said] = {}
+        self._said: dict[int, _Said] = {}  # by the id of the place: paths that belong together share one
 
-    def of(self, change: Change) -> PathVerdict:
-        """What one changed path means. It is attributed to an owner that is at work on it."""
-        said = self._say(change.path)
-        return PathVerdict(
-            path=change.path,
-            change=change.kind,
-            outcome=self._changes.decided.get(change.path, said.outcome),
-            owners=said.owners,
-            step=said.step,
-            renamed_from=change.renamed_from,
-        )
+    def of(self, changes: Sequence[Change]) -> list[PathVerdict]:
+        """What each changed path means. It is attributed to an owner that is at work on it."""
+        decided, all_said = self._changes.decided, self._said
+        places = self._rules.paths.places(change.path for change in changes)
+        found: list[PathVerdict] = []
+        for path, kind, renamed_from, _ in changes:
+            place = places[path]
+            said = all_said.get(id(place)) or self._say(place)
+            outcome = decided.get(path) or said.outcome
+            found.append(PathVerdict(path, kind, outcome, said.owners, said.step, renamed_from))
+        return found
 
     def violations(self, paths: Iterable[PathVerdict]) -> tuple[Violation, ...]:
         """All violations, sorted by path: of the changed paths, and of protected paths astray since earlier."""
@@ -223,7 +225,7 @@ class Verdicts:
         return tuple(sorted(found, key=lambda violation: violation.path))
 
     def _violation(self, path: str, outcome: PathOutcome, change: ChangeKind | None) -> Violation:
-        said = self._say(path)
+        said = self._say(self._rules.paths.place(path))
         return Violation(
             code=_CODES[outcome],
             level="block" if self._rules.levels[outcome] == "block" else "warn",
@@ -233,12 +235,11 @@ class Verdicts:
             missing=said.missing if outcome is PathOutcome.LOCKED else (),
         )
 
-    def _say(self, path: str) -> _Said:
-        place = self._rules.paths.place(path)
-        key = (place.owners, place.patterns)
-        if key not in self._said:
-            self._said[key] = self._say_of(place)
-        return self._said[key]
+    def _say(self, place: Place) -> _Said:
+        said = self._said.get(id(place))
+        if said is None:
+            said = self._said[id(place)] = self._say_of(place)
+        return said
 
     def _say_of(self, place: Place) -> _Said:
         rules, done = self._rules, self._done

@@ -78,10 +78,10 @@ class _Node:
 
 
 class _Lines:
-    """Offsets to lines and columns. A line ends at a line feed, as editors count."""
+    """Offsets to lines and columns. A line ends at a line feed, a carriage return, or both, as editors count."""
 
     def __init__(self, text: str) -> None:
-        self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
+        self._starts = [0, *(found.end() for found in re.finditer("\r\n?|\n", text))]
 
     def place(self, offset: int) -> tuple[int, int]:
         """Line and column of an offset, both from 1."""

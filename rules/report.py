@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Literal
 from uuid import UUID
 
-from rules.escape import clip, plain, shell_quote, visible, words
+from rules.escape import clip, plain, shell_quote, visible
 from rules.escape import code as code_span
 from rules.model import (
     Annotation,
@@ -34,6 +34,7 @@ from rules.model import (
 )
 from rules.report_advice import hints, near_misses, next_step, what_to_do
 from rules.report_commands import can_name
+from rules.report_greeting import first_step, greeting
 from rules.report_notices import CLOSED_CODES, NoticeContext, cannot_verify, closed, footer, rejected
 from rules.report_text import (
     ReportContext,
@@ -68,9 +69,18 @@ _MAX_CHECK_TITLE = 200  # GitHub names no limit; longer titles are cut on the pa
 
 
 def render(verdict: Verdict | CannotVerify, context: ReportContext) -> Report:
-    """The report on a head of the lab's branch: success, failure, or action_required when it cannot be verified."""
+    """The report on a head of the lab's branch: success, failure, or action_required when it cannot be verified.
+
+    Where nothing of the learner's is yet, a greeting: neutral, because nothing was judged. Its commit status is success
+    all the same: a starter is never red, and whatever stood on this head before is replaced.
+    """
     if isinstance(verdict, CannotVerify):
         return _cannot_verify(verdict, context)
+    if (status := first_step(context.lab, verdict)) is not None:
+        title, lines = greeting(status, verdict, context)
+        return _report(
+            context, head_sha=verdict.head_sha, conclusion="neutral", state="success", title=title, lines=lines
+        )
     return _verdict(verdict, context, _title(verdict, context), [])
 
 
@@ -112,8 +122,6 @@ def _title(verdict: Verdict, context: ReportContext) -> str:
     end = f", {warned}" if verdict.violations else ""
     if status is None:
         return f"Lab complete: all required steps are done{end}"
-    if _is_welcome(verdict):
-        return f"Welcome: start with step {number_of(lab, status.step_id)} of {total}"
     if verdict.losses:
         losses = steps_named(lab, [loss.step_id for loss in verdict.losses])
         return f"{here}: {losses} open again{end}"
@@ -137,11 +145,6 @@ _BLOCKED_WORDS: dict[ViolationCode, tuple[str, str]] = {
 def _blocked_words(verdict: Verdict) -> str:
     counts = Counter(violation.code for violation in verdict.violations if violation.level == "block")
     return listed([plural(counts[code_], *text) for code_, text in _BLOCKED_WORDS.items() if counts[code_]])
-
-
-def _is_welcome(verdict: Verdict) -> bool:
-    """Whether this is the lab as it was handed out."""
-    return verdict.accepted_before is None and not verdict.paths and not verdict.done_after and not verdict.done_before
 
 
 def _summary(verdict: Verdict, context: ReportContext) -> list[str]:
@@ -180,14 +183,6 @@ def _blocked_intro(verdict: Verdict) -> list[str]:
 
 
 def _accepted_intro(verdict: Verdict, context: ReportContext) -> list[str]:
-    if _is_welcome(verdict):
-        size = plural(len(context.lab.steps), "step", "steps")
-        branch = code_span(context.lab.branch or context.branch)
-        return [
-            f"Welcome to **{words(clip(context.lab.title, 200))}**. The lab has {size}. Push your work to {branch} as "
-            "often as you like: each push is answered here.",
-            "",
-        ]
     if context.is_preview:
         end = ", and the lab would be complete" if verdict.complete else ""
         return [f"This would be accepted{end}.", ""]
@@ -260,8 +255,12 @@ def _report(
     title: str,
     lines: Sequence[str],
     annotations: tuple[Annotation, ...] = (),
+    state: StatusState | None = None,
 ) -> Report:
-    """Check run, status, and a digest over all that is sent but the `external_id`, which holds it."""
+    """Check run, status, and a digest over all that is sent but the `external_id`, which holds it.
+
+    `state`: the status's, None: what goes with the conclusion.
+    """
     check_run = CheckRunReport(
         name=context.check_name,
         head_sha=head_sha,
@@ -271,15 +270,16 @@ def _report(
         annotations=annotations,
         details_url=context.session_url,
     )
-    status = _status(context, check_run)
+    status = _status(context, check_run, state or _STATES.get(conclusion))
     sent = json.dumps([asdict(check_run), asdict(status) if status else None], sort_keys=True)
     digest = hashlib.sha256(sent.encode()).hexdigest()
     return Report(replace(check_run, external_id=_external_id(context, head_sha, digest)), status, digest)
 
 
-def _status(context: ReportContext | NoticeContext, check_run: CheckRunReport) -> StatusReport | None:
+def _status(
+    context: ReportContext | NoticeContext, check_run: CheckRunReport, state: StatusState | None
+) -> StatusReport | None:
     """The mirror of the check run. With `failures` a success is told only to end a failure of the same head."""
-    state = _STATES.get(check_run.conclusion)
     if state is None or context.report_status == "never":
         return None
     if context.report_status == "failures" and state == "success" and not context.clears_failure:

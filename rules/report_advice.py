@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rules.conditions import ENDED_WITH, NOT_READABLE, WORKFLOW
 from rules.escape import clip, code, escape, markdown, words
-from rules.model import ChangeKind, PathVerdict, StepState, StepStatus, Verdict, Violation, ViolationCode
+from rules.model import ChangeKind, PathVerdict, Step, StepState, StepStatus, Verdict, Violation, ViolationCode
 from rules.report_commands import Commands, Source, Undo, can_name, commit, rename, undo
 from rules.report_text import (
     ReportContext,
+    awaits_result,
     block,
     bullets,
     capital,
@@ -41,28 +43,59 @@ def next_step(context: ReportContext, verdict: Verdict) -> list[str]:
         )
     lines = [f"### Next: {step_title(lab, status.step_id)}", ""]
     if status.state is StepState.WAITING:
-        return [*lines, *_waits(context, status)]
-    source = markdown(lab.step(status.step_id).description).splitlines()
+        return [*lines, *waits(context, status)]
+    return [*lines, *description_of(lab.step(status.step_id))]
+
+
+def description_of(step: Step) -> list[str]:
+    """What a step asks for in its author's words, quoted; nothing if its author said nothing."""
+    source = markdown(step.description).splitlines()
     description, hidden = fit(source, str, _ROOM_DESCRIPTION, len(source))
-    return [*lines, *description, *(["> …"] if hidden else []), ""] if description else lines
+    return [*description, *(["> …"] if hidden else []), ""] if description else []
 
 
-def _waits(context: ReportContext, status: StepStatus) -> list[str]:
+def waits(context: ReportContext, status: StepStatus) -> list[str]:
     """What a step waits for, and what can be done about it."""
-    name = capital(steps_named(context.lab, [status.step_id]))
-    lines = [
-        f"Your part is done. {name} waits for {escape(waiting_words(status))}. As soon as that is there, "
-        "this commit is looked at again by itself: you need not push.",
+    name, awaited = capital(steps_named(context.lab, [status.step_id])), escape(waiting_words(status))
+    if not awaits_result(status):
+        return [
+            f"Your part is done. {name} waits for {awaited}. As soon as that is there, "
+            "this commit is looked at again by itself: you need not push.",
+            "",
+        ]
+    lines = description_of(context.lab.step(status.step_id))
+    if any(ENDED_WITH in reason for reason in status.waiting_for):
+        return [
+            *lines,
+            f"{name} waits for {awaited} on this commit. Open its log to see what is missing, correct it, and push "
+            "again. If you run it again and it succeeds, that counts too, without a push.",
+            "",
+        ]
+    lines += [
+        f"{name} waits for {awaited}. As soon as it has succeeded on this commit, "
+        "the commit is looked at again by itself: you need not push again.",
         "",
     ]
-    if any("workflow " in reason for reason in status.waiting_for):
-        lines += [
+    return [*lines, *_why_not_there(context, status)]
+
+
+def _why_not_there(context: ReportContext, status: StepStatus) -> list[str]:
+    """Why a result may be long in coming, with the remedy of whoever has it."""
+    if any(NOT_READABLE in reason for reason in status.waiting_for):
+        return [
+            "This is not your fault: the App lacks a permission. Whoever runs it gives it **Actions: read**; then the "
+            f"owner of {code(context.repo_full_name)} accepts that where the App is installed (Settings, Applications, "
+            "**Review request**).",
+            "",
+        ]
+    if any(WORKFLOW in reason for reason in status.waiting_for):
+        return [
             "If no workflow runs: in a fork they are off at first. Open the tab **Actions** of your repository, switch "
             "workflows on, and push once more. A commit without changes will do:",
             "",
             *block(['git commit --allow-empty -m "Run the workflow"', "git push"]),
         ]
-    return lines
+    return []
 
 
 def hints(context: ReportContext, verdict: Verdict) -> list[str]:
@@ -139,11 +172,14 @@ def _park(context: ReportContext, verdict: Verdict, parked: Sequence[Violation])
     many = len(parked) > 1
     it, files, are = ("them", "files", "they are") if many else ("it", "file", "it is")
     missing = {violation.missing for violation in parked}
-    first = steps_named(lab, missing.pop()) if len(missing) == 1 and any(missing) else "what is missing"
+    first = steps_named(lab, next(iter(missing))) if len(missing) == 1 and any(missing) else "what is missing"
     lines = []
     status = current(lab, verdict)
     if status is not None and status.state is StepState.OPEN:
         lines += [f"Work on {step_title(lab, status.step_id)}, and push.", ""]
+    elif status is not None and missing == {(status.step_id,)}:
+        too_early = f"The {files} that came too early only {'wait' if many else 'waits'} for {first}"
+        lines += [f"{too_early}, which itself waits for {escape(waiting_words(status))}: more on that below.", ""]
     if context.is_preview:
         lines += [f"The {files} that came too early can wait on this branch until {first} is complete.", ""]
     else:

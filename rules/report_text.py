@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal, TypeVar
 from uuid import UUID
 
+from rules.conditions import CHECK, WORKFLOW
 from rules.escape import clip, code, escape, plain, words
 from rules.model import (
     ChangeKind,
@@ -51,7 +53,7 @@ class ReportContext:
     protected files the head comes nearest to (None: the pinned one). `template_url`: where that can be fetched from;
     `template_in_history`: it is an ancestor of the head (a fork; not so in a repository generated from a template).
     `hints_due`: distinct blocked heads in a row, this one included. `clears_failure`: this head carries a status that
-    is not success. Addresses are ours and complete.
+    is not success. `clone_url`: where the repository is cloned from. Addresses are ours and complete.
     """
 
     lab: Lab
@@ -69,6 +71,7 @@ class ReportContext:
     template_url: str | None = None
     template_in_history: bool = False
     clears_failure: bool = False
+    clone_url: str | None = None
 
     @property
     def is_preview(self) -> bool:
@@ -186,6 +189,11 @@ def waiting_words(status: StepStatus) -> str:
     return clip(plain(listed(status.waiting_for)), 300)
 
 
+def awaits_result(status: StepStatus) -> bool:
+    """Whether a waiting step waits for a workflow or a check, which depends on the learner's work, not on staff."""
+    return any(word in reason for reason in status.waiting_for for word in (WORKFLOW, CHECK))
+
+
 # ------------------------------------------------------------------------------------------------------- sections
 
 
@@ -228,7 +236,7 @@ def warning_table(lab: Lab, verdict: Verdict) -> list[str]:
     if not found:
         return []
     note = (
-        "This head is accepted with these changes. They are unusual for the lab, so have a look whether you meant them."
+        "This push is accepted with these changes. They are unusual for the lab, so have a look whether you meant them."
     )
     if verdict.blocked:
         note = "These changes do not block, but they are unusual for the lab: have a look whether you meant them."
@@ -239,8 +247,8 @@ def _violations(lab: Lab, verdict: Verdict, found: Sequence[Violation], room: in
     renamed = {path.path: path.renamed_from for path in verdict.paths if path.renamed_from is not None}
 
     def row(violation: Violation) -> str:
-        why = _why(lab, violation, renamed.get(violation.path))
-        return f"| {code(violation.path)} | {_owner(lab, violation)} | {why} |"
+        reason = why(violation, partial(steps_named, lab), code, renamed.get(violation.path))
+        return f"| {code(violation.path)} | {_owner(lab, violation)} | {reason} |"
 
     return _table(("File", "Step", "Why"), found, row, room)
 
@@ -253,17 +261,26 @@ def _owner(lab: Lab, violation: Violation) -> str:
     return listed([_label(lab, step_id) for step_id in violation.owners], last="or", most=3)
 
 
-def _why(lab: Lab, violation: Violation, renamed_from: str | None) -> str:
-    why = _WHY.get(violation.code, "not open yet")
+def why(
+    violation: Violation,
+    steps: Callable[[Sequence[str]], str],
+    path: Callable[[str], str],
+    renamed_from: str | None = None,
+) -> str:
+    """Why a path violates, as one clause; `steps` and `path` put step ids and names of files into words.
+
+    The check run says it as Markdown, the session's page as plain text, in the same words.
+    """
+    said = _WHY.get(violation.code, "not open yet")
     if violation.code is ViolationCode.REWORK:
-        why = f"{steps_named(lab, violation.owners)} {_are(violation.owners)} finished, and this file with it"
+        said = f"{steps(violation.owners)} {_are(violation.owners)} finished, and this file with it"
     elif violation.missing:
-        why = f"complete {steps_named(lab, violation.missing)} first"
+        said = f"complete {steps(violation.missing)} first"
     if renamed_from is not None:
-        why += f" (renamed from {code(renamed_from)})"
+        said += f" (renamed from {path(renamed_from)})"
     elif violation.change in _CHANGE_WORDS:
-        why += f" ({_CHANGE_WORDS[violation.change]})"
-    return f"{why}; did you mean {code(violation.suggestion)}?" if violation.suggestion else why
+        said += f" ({_CHANGE_WORDS[violation.change]})"
+    return f"{said}; did you mean {path(violation.suggestion)}?" if violation.suggestion else said
 
 
 _WHY: dict[ViolationCode, str] = {

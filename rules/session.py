@@ -29,6 +29,7 @@ class SessionEvent(StrEnum):
     BLOCKED = "blocked"  # a push was blocked
     ALL_DONE = "all_done"  # a judged head has every required step done
     HELP_REQUESTED = "help_requested"
+    HELP_WITHDRAWN = "help_withdrawn"  # by the learner whose call for help had made the session stuck
     STAFF_REOPENED = "staff_reopened"
     STAFF_DEFERRED = "staff_deferred"
     STAFF_RESUMED = "staff_resumed"
@@ -73,6 +74,7 @@ _MACHINE: Mapping[SessionEvent, Mapping[Standing, Standing]] = {
     SessionEvent.BLOCKED: {_IN_PROGRESS: _IN_PROGRESS, _STUCK: _STUCK},  # and STUCK after so many: `next_status`
     SessionEvent.ALL_DONE: {_IN_PROGRESS: _PASSED, _STUCK: _PASSED},
     SessionEvent.HELP_REQUESTED: {_IN_PROGRESS: _STUCK, _STUCK: _STUCK},
+    SessionEvent.HELP_WITHDRAWN: {_IN_PROGRESS: _IN_PROGRESS, _STUCK: _IN_PROGRESS},
     SessionEvent.STAFF_REOPENED: {_PASSED: _IN_PROGRESS},
     # Staff's word is the stronger one: a session that staff deferred stays so when the learner installs the App again.
     SessionEvent.STAFF_DEFERRED: {

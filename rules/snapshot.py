@@ -40,9 +40,10 @@ def differing(old: Tree, new: Tree) -> list[str]:
     if old is new:  # trees are immutable and cached by sha: equal trees are usually one object
         return []
     paths = [path for path in old if path not in new]
-    for path, entry in new.items():
-        before = old.get(path)
-        if before is not entry and not same_entry(before, entry):
+    get = old.get
+    for path, entry in new.items():  # `same_entry`, written out: this is asked of every file of every push
+        before = get(path)
+        if before is not entry and (before is None or before.sha != entry.sha or before.mode != entry.mode):
             paths.append(path)
     return paths
 
@@ -55,9 +56,12 @@ def diff(old: Tree, new: Tree, paths: Sequence[str] | None = None) -> tuple[Chan
     Linear in the size of both trees. `paths`: those that differ, when the caller has them from `differing`.
     """
     changed = differing(old, new) if paths is None else paths
-    kinds = {path: _change_kind(old.get(path), new.get(path)) for path in changed}
+    before, after = old.get, new.get
+    kinds = {path: _change_kind(before(path), after(path)) for path in sorted(changed)}
     sources, targets = _renames(kinds, old, new)
-    return tuple(Change(path, kinds[path], sources.get(path), targets.get(path)) for path in sorted(kinds))
+    if not sources:
+        return tuple([Change(path, kind) for path, kind in kinds.items()])
+    return tuple([Change(path, kind, sources.get(path), targets.get(path)) for path, kind in kinds.items()])
 
 
 def _change_kind(before: TreeEntry | None, after: TreeEntry | None) -> ChangeKind:

@@ -37,6 +37,13 @@ class Template:
             self._changed[id(tree)] = differing(self.pinned, tree)
         return self._changed[id(tree)]
 
+    def handed_out(self, tree: Tree) -> bool:
+        """Whether a tree is, file by file, some version of the template."""
+        if not self.changed(tree):
+            return True
+        self._paths.tick(len(tree) * len(self.later))
+        return any(len(version) == len(tree) and not differing(version, tree) for version in self.later)
+
     def wrote(self, path: str, entry: TreeEntry | None) -> bool:
         """Whether this is template work: the content (or the absence) that some version of the template has here."""
         if same_content(self.pinned.get(path), entry):
@@ -57,7 +64,8 @@ class Template:
         for number, version in enumerate((self.pinned, *self.later)):
             self._paths.tick(len(tree))
             changed = self.changed(tree) if version is self.pinned else differing(version, tree)
-            paths = frozenset(path for path in changed if self._paths.place(path).protected)
+            places = self._paths.places(changed)
+            paths = frozenset([path for path in changed if places[path].protected])
             if not paths:
                 return Astray(paths, version, number)
             stale = sum(accepted.get(path) == tree.get(path) for path in paths)

@@ -15,8 +15,9 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 
-from rules.conditions import holds, is_rewrite, missing_facts, todays_ids, tree_holds
+from rules.conditions import REOPENED, holds, is_rewrite, missing_facts, todays_ids, tree_holds
 from rules.effort import Tick, unlimited
 from rules.evidence import Evidence, View
 from rules.mapping import PathMap
@@ -36,7 +37,7 @@ from rules.model import (
     Verdict,
     Violation,
 )
-from rules.nearmiss import near_misses
+from rules.nearmiss import MAX_PATHS, near_misses
 from rules.permission import Changes, Held, Rules, Verdicts
 from rules.snapshot import diff
 from rules.template import Template
@@ -68,6 +69,7 @@ def judge(lab: Lab, progress: Progress, snapshot: Snapshot, facts: Facts, tick: 
         complete=all(step.optional or step.id in done1 for step in lab.steps),
         rewrite=is_rewrite(snapshot),
         template_number=case.head.astray.number,
+        untouched=not case.done and not found and case.rules.template.handed_out(snapshot.head),
     )
 
 
@@ -279,12 +281,14 @@ def _not_done(case: _Case, needs: Sequence[str], done: Collection[str]) -> tuple
 def _paths(case: _Case, verdicts: Verdicts, done1: Collection[str]) -> tuple[PathVerdict, ...]:
     """The path verdict of each path of diff(ACCEPTED, HEAD), with the name that was probably meant."""
     changes = diff(case.snapshot.accepted, case.snapshot.head, case.head.paths)
-    paths = [verdicts.of(change) for change in changes]
+    paths = verdicts.of(changes)
     unfinished = {step.id for step in case.lab.steps if step.id not in done1}
-    doubtful = [path.path for path in paths if _is_doubtful(path, unfinished)]
+    doubtful = list(islice((path.path for path in paths if _is_doubtful(path, unfinished)), MAX_PATHS))
     template, head, tick = case.snapshot.template, case.snapshot.head, case.rules.paths.tick
     meant = near_misses(doubtful, case.lab, unfinished, template, head, tick=tick)
-    return tuple(replace(path, suggestion=meant[path.path]) if path.path in meant else path for path in paths)
+    if not meant:
+        return tuple(paths)
+    return tuple(path._replace(suggestion=meant[path.path]) if path.path in meant else path for path in paths)
 
 
 def _is_doubtful(verdict: PathVerdict, unfinished: Collection[str]) -> bool:
@@ -313,7 +317,7 @@ def _step_statuses(case: _Case, done1: Collection[str], judged: View) -> list[St
         else:
             waiting_for = missing_facts(step, judged, case.evidence)
             if not waiting_for and holds(step, judged, case.evidence):
-                waiting_for = ("staff, who reopened it",)
+                waiting_for = (REOPENED,)
             state = StepState.WAITING if waiting_for else StepState.OPEN
             statuses.append(StepStatus(step.id, state, waiting_for=waiting_for))
     return statuses

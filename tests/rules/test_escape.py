@@ -238,6 +238,7 @@ SPEAKABLE = NAME.filter(lambda name: "\0" not in name and not re.search("[\ud800
 
 
 @given(st.lists(SPEAKABLE, min_size=20, max_size=40))
+@pytest.mark.heavy
 def test_bash_reads_quoted_words_as_they_are(names: list[str]) -> None:
     """Each quoted word is one argument of exactly its bytes, and nothing in it is run."""
     command = "printf '%s\\0' " + " ".join(shell_quote(name) for name in names)

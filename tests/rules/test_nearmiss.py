@@ -39,6 +39,14 @@ def test_slips_are_recognised(path: str, pattern: str, expected: str) -> None:
     assert meant(path, pattern) == expected
 
 
+@pytest.mark.parametrize("beside", ["README.md", "gr\u00fc\u00dfe.md"])
+def test_a_file_of_the_template_is_found_by_its_name_in_another_spelling(beside: str) -> None:
+    """A name that equals one of the template's but for its case is meant for it, whatever else the template has."""
+    template: Files = {"lib/Helper.js": "1", beside: "1"}
+
+    assert meant("LIB/helper.js", "/ANSWER.md", template=template) == "lib/Helper.js"
+
+
 @pytest.mark.parametrize(
     ("path", "pattern"),
     [

@@ -1,23 +1,20 @@
-"""rules.patterns: one meaning of a pattern, the same as the installed git's outside the decided differences."""
+"""rules.patterns: one meaning of a pattern, bounded work, errors that say why. Beside git: test_pattern_oracle."""
 
 from __future__ import annotations
 
-import os
-import random
 import re
-import subprocess
 import time
-from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rules import patterns
+from rules.pattern_reading import affirmed, examples_of
 from rules.patterns import (
     PatternError,
     PatternSet,
+    SinglePatterns,
     check_pattern,
     compiled,
     compiled_expression,
@@ -25,175 +22,10 @@ from rules.patterns import (
     with_roots,
 )
 
-ORACLE_CASES = 6_000  # (list, path) cases compared with git
-PATHS_PER_LIST = 20
-
 
 def matches(path: str, *group: str) -> bool:
     """Whether a list of patterns holds a path."""
     return PatternSet([group]).match(path).winner(0) is not None
-
-
-# ------------------------------------------------------------------------------------------------- the oracle is git
-
-SEGMENTS = ["a", "b", "ab", "abc", "a.md", "b.md", "é", "A", "a b", "#a", "!a", "a ", "[a]", "a*b", "a-b", ".a", "a\\b"]
-PIECES = [
-    "a", "b", "c", "ab", ".md", "é", "A", " ", "-", "*", "*", "**", "***", "?", "[ab]", "[!a]", "[^b]", "[a-c]", "[]a]",
-    "[a-]", "[!]-]", "[--0]", "[\\]a]", "[[a]", "[*?]", "[a-c-b]", "\\*", "\\a", "\\ ", "\\#", "\\!", "\\[", "\\\\",
-    "#", "!",
-]  # fmt: skip
-
-
-def some_pattern(source: random.Random) -> str:
-    """A pattern out of pieces, most of them sensible, many of them nasty."""
-
-    def segment() -> str:
-        if source.random() < 0.25:
-            return source.choice(["*", "**", "***", "?"])
-        if source.random() < 0.4:
-            return source.choice(SEGMENTS[:8])
-        return "".join(source.choice(PIECES) for _ in range(source.randint(1, 3)))
-
-    body = "/".join(segment() for _ in range(source.choice([1, 1, 2, 2, 3, 4])))
-    ends = ["", "", "", "/", "/**", " ", "/**/"]
-    return source.choice(["", "", "", "!", "!"]) + source.choice(["", "", "/"]) + body + source.choice(ends)
-
-
-def some_path(source: random.Random) -> str:
-    """A path of one to four segments."""
-    return "/".join(source.choice(SEGMENTS) for _ in range(source.choice([1, 2, 2, 3, 4])))
-
-
-def affirmed(pattern: str) -> str:
-    """A pattern without its `!`."""
-    body = pattern.removeprefix("!")
-    return "\\" + body if body != pattern and body.startswith(("!", "#")) else body
-
-
-def path_for(pattern: str, source: random.Random) -> str:
-    """A path that the pattern likely matches: its wildcards filled in, sometimes a file put below or a folder above."""
-    fillings = {
-        "*": ["", "a", "b.md", "-"],
-        "**": ["a", "a/b", "ab/b/c"],
-        "?": ["a", "-", "]"],
-        "[": ["a", "b", "c", "-", "]"],
-    }
-
-    def filled(found: re.Match[str]) -> str:
-        token = found.group()
-        key = "**" if token.startswith("**") else token[0]
-        return token[1:] if key == "\\" else source.choice(fillings[key])
-
-    body = re.sub(r"\\.|\*+|\?|\[.[^]]*\]", filled, affirmed(pattern).rstrip(" "))
-    parts = [part for part in body.split("/") if part not in ("", ".", "..")]
-    return "/".join(source.choice([[], [], [], ["a"]]) + parts + source.choice([[], [], ["b"]])) or "a"
-
-
-def outside_our_promise(pattern: str) -> bool:
-    """Whether a pattern has no meaning here (an error), counts characters where git counts bytes, or meets git's
-    misreading of `x**` with a slash elsewhere: git (seen in 2.39) cuts off the literal `x` and then takes the rest
-    for a whole segment of `**`, while its manual says that such stars are regular ones."""
-    misread = re.match(r"!?/?[^*?\[\\]*[^*?\[\\/]\*\*+(/|$)", pattern.rstrip(" "))
-    return check_pattern(pattern) is not None or (misread is not None and "/" in pattern)
-
-
-def folders_above(path: str) -> list[str]:
-    """The folders of a path, each as a path of its own."""
-    parts = path.split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts))]
-
-
-def decidedly_different(group: Sequence[str], paths: Sequence[str]) -> set[str]:
-    """The paths where a decided difference may be at play: a `!` pattern is concerned and some pattern of the list
-    matches a folder above, or bytes are not characters."""
-    alone = PatternSet([(affirmed(pattern),) for pattern in group])
-    different = set()
-    bytewise = any("?" in pattern or "[" in pattern for pattern in group)
-    for path in paths:
-        negated = any(group[number].startswith("!") for number in alone.match(path).groups)
-        # A folder matches when some new file in it does: its name is in no pattern. A star that takes the file
-        # itself makes a few cases more count as different than need be.
-        if negated and any(alone.match(f"{folder}/\1").groups for folder in folders_above(path)):
-            different.add(path)
-        if bytewise and not path.isascii():
-            different.add(path)
-    return different
-
-
-def git_winners(root: Path, lists: Sequence[tuple[list[str], list[str]]]) -> list[list[int | None]]:
-    """What the installed git says: for each list, and each path of it, the index of the winning pattern.
-
-    Each list is the .gitignore of a folder of its own, so that one process answers all.
-    """
-    env = {"PATH": os.environ["PATH"], "HOME": str(root), "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C.UTF-8"}
-    subprocess.run(["git", "init", "-q", str(root)], check=True, env=env, timeout=30)
-    asked = []
-    for number, (group, paths) in enumerate(lists):
-        (root / f"list{number}").mkdir()
-        (root / f"list{number}" / ".gitignore").write_text("".join(f"{line}\n" for line in group), "utf-8")
-        asked += [f"list{number}/{path}\0" for path in paths]
-    command = ["git", "-c", "core.ignoreCase=false", "check-ignore", "--no-index", "-z", "--stdin", "-v", "-n"]
-    sent = "".join(asked).encode()
-    done = subprocess.run(command, input=sent, capture_output=True, check=False, cwd=root, env=env, timeout=100)
-    assert done.returncode in (0, 1), done.stderr
-    fields = done.stdout.decode().split("\0")[:-1]
-    records = iter([fields[at : at + 4] for at in range(0, len(fields), 4)])
-    answers: list[list[int | None]] = []
-    for number, (_, paths) in enumerate(lists):
-        answers.append([])
-        for path in paths:
-            _, line, _, name = next(records)
-            assert name == f"list{number}/{path}"
-            answers[-1].append(int(line) - 1 if line else None)
-    assert next(records, None) is None
-    return answers
-
-
-def test_agrees_with_the_installed_git(tmp_path: Path) -> None:
-    """Outside the decided differences, a path is in a list exactly when git says so, thousands of generated times."""
-    source = random.Random(20_240)
-    lists: list[tuple[list[str], list[str]]] = []
-    cases = 0
-    while cases < ORACLE_CASES:
-        drawn = [some_pattern(source) for _ in range(source.choice([1, 1, 2, 3, 5]))]
-        group = [pattern for pattern in drawn if not outside_our_promise(pattern)]
-        paths = [some_path(source) for _ in range(PATHS_PER_LIST // 2)]
-        paths += [path_for(pattern, source) for pattern in group * (PATHS_PER_LIST // 2 // max(1, len(group)))]
-        different = decidedly_different(group, paths)
-        paths = [path for path in paths if path not in different]
-        lists.append((group, paths))
-        cases += len(paths) if group else 0
-    both: list[bool] = []
-
-    for (group, paths), winners in zip(lists, git_winners(tmp_path, lists), strict=True):
-        ours = PatternSet([group])
-        for path, winner in zip(paths, winners, strict=True):
-            ignored = winner is not None and not group[winner].startswith("!")
-            assert (ours.match(path).winner(0) is not None) == ignored, (group, path, winner)
-            both.append(ignored)
-
-    assert 0.2 < sum(both) / len(both) < 0.8  # the cases tell a matcher from a constant
-
-
-def test_the_winning_pattern_is_gits(tmp_path: Path) -> None:
-    """Where no folder above is matched, the index of the winning pattern is the line that git names."""
-    source = random.Random(7)
-    names = [name for name in SEGMENTS if name.isascii()]
-    lists = []
-    for _ in range(100):
-        drawn = [some_pattern(source).rstrip("/*") for _ in range(4)]
-        group = [pattern for pattern in drawn if not outside_our_promise(pattern)]
-        lists.append((group, [source.choice(names) for _ in range(10)]))
-    positive = 0
-
-    for (group, paths), winners in zip(lists, git_winners(tmp_path, lists), strict=True):
-        ours = PatternSet([group])
-        for path, winner in zip(paths, winners, strict=True):
-            expected = None if winner is None or group[winner].startswith("!") else winner
-            assert ours.match(path).winner(0) == expected, (group, path)
-            positive += expected is not None
-
-    assert positive > 50
 
 
 # -------------------------------------------------------------------------------------- what each kind of pattern means
@@ -270,20 +102,6 @@ def test_a_re_include_works_below_an_excluded_folder() -> None:
 def test_a_re_included_folder_gives_back_what_an_earlier_pattern_named_in_it() -> None:
     """Decided difference: `!a/` owns everything below a, also what an earlier pattern named on its own."""
     assert not matches("a/b.txt", "a/b.txt", "!a/")
-
-
-def test_git_itself_does_not_re_include_below_a_folder(tmp_path: Path) -> None:
-    """The decided differences are real: the installed git answers otherwise for both."""
-    lists = [(["src", "!src/*.md"], ["src/a.md"]), (["a/b.txt", "!a/"], ["a/b.txt"])]
-
-    assert git_winners(tmp_path, lists) == [[0], [0]]
-
-
-def test_question_marks_and_sets_count_characters(tmp_path: Path) -> None:
-    """Decided difference: `?` and `[...]` stand for one character where git takes one byte."""
-    assert matches("é", "?")
-    assert matches("é", "[é]")
-    assert git_winners(tmp_path, [(["?", "[é]"], ["é"])]) == [[None]]
 
 
 def test_composed_and_decomposed_names_are_the_same_name() -> None:
@@ -390,6 +208,7 @@ def test_the_memory_of_answers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
         ]
 
 
+@pytest.mark.heavy
 def test_a_set_that_does_not_build_is_an_error_never_an_empty_match() -> None:
     """Patterns too large for RE2's memory are the author's fault, said when the set is built."""
     with pytest.raises(PatternError, match="too large"):
@@ -514,3 +333,56 @@ def test_an_expression_that_re2_refuses_is_an_error(expression: str, capfd: pyte
     with pytest.raises(PatternError, match="RE2 cannot read the expression: "):
         compiled_expression(expression)
     assert capfd.readouterr() == ("", "")
+
+
+# --------------------------------------------------------------------------------------------------- examples, alone
+
+
+@pytest.mark.parametrize(
+    ("pattern", "paths"),
+    [
+        ("a.md", ("a.md", "zq/a.md")),
+        ("/a.md", ("a.md",)),
+        ("a/", ("a/zq", "zq/a/zq")),
+        ("src/**", ("src/zq", "src/zq/zq")),
+        ("!**/*.md", ("zq.md", "zq/zq.md")),
+        ("a/**/b?", ("a/bq", "a/zq/bq")),
+        ("a/**/", ("a/zq/zq", "a/zq/zq/zq")),
+        ("[b-d][!z]", ("bq", "zq/bq")),
+        ("[!\x01-\U0010ffff]", ()),
+    ],
+)
+def test_examples_of_a_pattern(pattern: str, paths: tuple[str, ...]) -> None:
+    """Examples are what the pattern takes near the root and deeper, with names that nobody writes for its wildcards."""
+    assert examples_of(pattern) == paths
+
+
+@given(st.text(st.sampled_from("ab/*?[]!^-\\ #.x"), max_size=12))
+def test_examples_match(text: str) -> None:
+    """Every example of a pattern is matched by it, and paths are paths: no empty segment."""
+    if check_pattern(text) is None:
+        alone = SinglePatterns([text])
+        for path in examples_of(text):
+            assert alone.match(path) == 1, (text, path)
+            assert all(path.split("/"))
+
+
+@given(
+    st.lists(st.sampled_from(["a", "*.md", "/a/**", "!a", "b/", "**/b", "!*.md", "é"]), max_size=6),
+    st.sampled_from(["a", "a/b", "x.md", "b/a", "a/x.md", "é/b", "\udcff"]),
+)
+def test_single_patterns_are_asked_each_alone(group: list[str], path: str) -> None:
+    """Bit n of the answer is whether pattern n, without its `!`, takes the path."""
+    answer = SinglePatterns(group).match(path)
+
+    assert [bool(answer >> number & 1) for number in range(len(group))] == [
+        matches(path, affirmed(pattern)) for pattern in group
+    ]
+
+
+def test_the_memory_of_single_answers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are remembered up to a number, then forgotten; what is said stays the same."""
+    monkeypatch.setattr(patterns, "_MAX_ANSWERS", 1)
+    alone = SinglePatterns(["a*", "*b"])
+
+    assert [alone.match(path) for path in ("a", "b", "ab", "a", "c")] == [1, 2, 3, 1, 0]

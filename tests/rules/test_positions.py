@@ -192,6 +192,7 @@ def test_a_hundred_thousand_brackets_are_a_fault_and_no_crash(bracket: str) -> N
     "unit",
     ['"a",', "1,", '{"k":[0]},', '"' + "\\n" * 500 + '",', "\n\n\n1,", "[" * 20 + "]" * 20 + ","],
 )
+@pytest.mark.heavy
 def test_time_grows_with_the_length(unit: str) -> None:
     """Three hundred thousand characters of any shape take seconds at most: nothing is quadratic."""
     text = "[" + unit * (300_000 // len(unit)) + "1]"
@@ -202,6 +203,7 @@ def test_time_grows_with_the_length(unit: str) -> None:
     assert time.monotonic() - started < 20
 
 
+@pytest.mark.heavy
 def test_long_keys_around_many_values_cost_no_square() -> None:
     """A hundred thousand values under a long key take memory for the values only."""
     text = '{"' + "k" * 200_000 + '": [' + "0," * 100_000 + "0]}"

@@ -70,7 +70,10 @@ UNMAPPED = ViolationCode.UNMAPPED_PATH
 REWORK = ViolationCode.REWORK
 
 SITUATIONS: dict[str, Callable[[], Report]] = {
-    "welcome": lambda: render(verdict(accepted=None), replace(CONTEXT, deadline=DEADLINE)),
+    "welcome": lambda: render(verdict(accepted=None, untouched=True), replace(CONTEXT, deadline=DEADLINE)),
+    "welcome-waiting": lambda: render(
+        verdict(untouched=True, waiting={"report": ["approval by staff"]}), replace(CONTEXT, deadline=DEADLINE)
+    ),
     "step-complete": lambda: render(
         verdict(done=["report"], paths=[path("report/bug.md", PathOutcome.OPEN, "report")], accepted=None), CONTEXT
     ),
@@ -188,6 +191,49 @@ SITUATIONS: dict[str, Callable[[], Report]] = {
         ),
         CONTEXT,
     ),
+    "parked-accepted": lambda: render(
+        verdict(
+            before=["report"],
+            done=["report", "fix", "command"],
+            paths=[
+                path("src/cli.js", PathOutcome.OPEN, "command"),
+                path("src/wordcount.js", PathOutcome.OPEN, "fix", change=ChangeKind.MODIFIED),
+            ],
+        ),
+        CONTEXT,
+    ),
+    "unmapped-and-rework": lambda: render(
+        verdict(
+            before=["report"],
+            done=["report"],
+            violations=[
+                violation(UNMAPPED, "notes.txt"),
+                violation(REWORK, "report/bug.md", ChangeKind.MODIFIED, owners=("report",)),
+            ],
+        ),
+        CONTEXT,
+    ),
+    "waiting-for-workflow": lambda: render(
+        verdict(before=["report"], done=["report"], waiting={"fix": ["workflow .github/workflows/test.yml"]}), CONTEXT
+    ),
+    "waiting-for-failed-workflow": lambda: render(
+        verdict(
+            before=["report"],
+            done=["report"],
+            waiting={"fix": ["workflow .github/workflows/test.yml, which ended with failure"]},
+        ),
+        CONTEXT,
+    ),
+    "waiting-for-unreadable-workflow": lambda: render(
+        verdict(
+            before=["report"],
+            done=["report"],
+            waiting={
+                "fix": ["workflow .github/workflows/test.yml, which this App is not allowed to read yet"],
+            },
+        ),
+        CONTEXT,
+    ),
     "waiting-for-approval": lambda: render(
         verdict(before=["report"], done=["report"], waiting={"fix": ["approval by staff"]}), CONTEXT
     ),
@@ -225,9 +271,17 @@ SITUATIONS: dict[str, Callable[[], Report]] = {
         CannotVerify(HEAD, "LAB_FILE", "steps/2/files: the patterns do not fit into RE2 <@octo-course>"), CONTEXT
     ),
     "cannot-verify-github": lambda: render(CannotVerify(HEAD, "GITHUB", "502"), CONTEXT),
+    "cannot-verify-too-large": lambda: render(CannotVerify(HEAD, "TOO_LARGE"), CONTEXT),
+    "rejected-ambiguous": lambda: render_rejection(BindingCode.AMBIGUOUS, NOTICE),
+    "rejected-enrolment-closed": lambda: render_rejection(BindingCode.ENROLMENT_CLOSED, NOTICE),
+    "rejected-lab-has-no-version": lambda: render_rejection(BindingCode.LAB_HAS_NO_VERSION, NOTICE),
+    "rejected-learner-mismatch": lambda: render_rejection(BindingCode.LEARNER_MISMATCH, NOTICE),
+    "rejected-mapping-conflict": lambda: render_rejection(BindingCode.MAPPING_CONFLICT, NOTICE),
     "rejected-no-session": lambda: render_rejection(BindingCode.NO_SESSION, NOTICE),
     "rejected-owner-changed": lambda: render_rejection(BindingCode.OWNER_CHANGED, NOTICE),
+    "closed-complete": lambda: render_closed(SessionStatus.VERIFIED_PASS, None, NOTICE),
     "closed-expired": lambda: render_closed(SessionStatus.EXPIRED, None, NOTICE),
+    "closed-paused": lambda: render_closed(SessionStatus.DEFERRED, "staff", NOTICE),
 }
 
 

@@ -24,6 +24,7 @@ TABLE = {
     SessionEvent.BLOCKED: (PROGRESS, STUCK, None, None, None, None),
     SessionEvent.ALL_DONE: (PASSED, PASSED, None, None, None, None),
     SessionEvent.HELP_REQUESTED: (STUCK, STUCK, None, None, None, None),
+    SessionEvent.HELP_WITHDRAWN: (PROGRESS, PROGRESS, None, None, None, None),
     SessionEvent.STAFF_REOPENED: (None, None, PROGRESS, None, None, None),
     SessionEvent.STAFF_DEFERRED: (BY_STAFF, BY_STAFF, None, BY_STAFF, BY_STAFF, None),
     SessionEvent.STAFF_RESUMED: (None, PROGRESS, None, PROGRESS, None, None),

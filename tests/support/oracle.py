@@ -6,17 +6,12 @@ Git is read here by other means than the product's: all objects of the repositor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from rules.conditions import needed_for
-from rules.model import CommitTree, Facts, Lab, Progress, SessionStatus, Snapshot, Tree, TreeEntry, Verdict
-from rules.session import event_of, next_status
-from rules.verdict import judge
-
-#: More first-parent commits than this below a head are not looked at one by one (steps.md 5).
-MAX_COMMITS = 20
+from rules.model import CommitTree, Facts, Lab, Tree, TreeEntry, Verdict
+from rules.replay import Pushed, Setting, State, looked_at, play
 
 
 @dataclass(frozen=True)
@@ -76,13 +71,13 @@ class Objects:
                 found[prefix + name] = TreeEntry(prefix + name, mode, sha, len(self.known[sha][1]))
 
     def between(self, base: str, head: str) -> list[str]:
-        """First-parent commits of base..head without head, oldest first; none when there are too many."""
+        """First-parent commits of base..head without head, oldest first."""
         below = self.ancestors(base)
         line, sha = [], head
         while (parents := self.parents(sha)) and parents[0] not in below:
             sha = parents[0]
             line.append(sha)
-        return line[::-1] if len(line) < MAX_COMMITS else []
+        return line[::-1]
 
 
 @dataclass
@@ -93,40 +88,26 @@ class Expected:
     template: str
     objects: Objects
     stuck_after: int = 3
-    accepted: str | None = None
     head: str | None = None
-    status: SessionStatus = SessionStatus.IN_PROGRESS
-    progress: Progress = field(default_factory=Progress)
-    blocked_heads: set[str] = field(default_factory=set)
+    state: State = field(default_factory=State)
+
+    @property
+    def accepted(self) -> str | None:
+        """The last head that was accepted."""
+        return self.state.accepted.sha if self.state.accepted else None
 
     def judge_head(self, head: str) -> Verdict:
         """Judge a head, and move on as the verdict says."""
-        verdict = self.verdict_on(head)
-        if verdict.blocked:
-            self.blocked_heads.add(head)
-            kept = self.progress.since_accepted & verdict.done_after
-            since = kept | (verdict.done_after - self.progress.done)
-        else:
-            self.blocked_heads, since, self.accepted = set(), frozenset(), head
+        commits = tuple(self._commit(sha) for sha in self.objects.between(self.accepted or self.template, head))
+        rewrite = self.accepted is not None and self.accepted not in self.objects.ancestors(head)
+        setting = Setting(self.lab, self.objects.files(self.template), stuck_after=self.stuck_after)
+        push = Pushed(self._commit(head), looked_at(commits), rewrite)
+        verdict, self.state = play(setting, self.state, push, Facts(), self._contents)
         self.head = head
-        self.progress = Progress(verdict.done_after, since)
-        blocked = len(self.blocked_heads)
-        event = event_of(verdict)
-        self.status = next_status(self.status, event, None, blocked_heads=blocked, stuck_after=self.stuck_after).status
         return verdict
 
-    def verdict_on(self, head: str) -> Verdict:
-        """The verdict on a head as things stand."""
-        base = self.accepted or self.template
-        snapshot = Snapshot(
-            template=self.objects.files(self.template),
-            accepted=self.objects.files(base),
-            head=self.objects.files(head),
-            head_sha=head,
-            accepted_sha=self.accepted,
-            rewrite=self.accepted is not None and self.accepted not in self.objects.ancestors(head),
-            commits=tuple(CommitTree(sha, self.objects.files(sha)) for sha in self.objects.between(base, head)),
-        )
-        shas: Sequence[str] = sorted(needed_for(self.lab, self.progress, snapshot, Facts()))
-        blobs = {sha: self.objects.known[sha][1] for sha in shas}
-        return judge(self.lab, self.progress, replace(snapshot, blobs=blobs), Facts())
+    def _commit(self, sha: str) -> CommitTree:
+        return CommitTree(sha, self.objects.files(sha))
+
+    def _contents(self, shas: frozenset[str]) -> dict[str, bytes]:
+        return {sha: self.objects.known[sha][1] for sha in shas}

@@ -72,6 +72,7 @@ CONTEXT = ReportContext(
     template_sha=TEMPLATE,
     template_url="https://github.com/octo-course/word-counter.git",
     template_in_history=True,
+    clone_url="https://github.com/learner-one/word-counter.git",
 )
 
 NOTICE = NoticeContext(
@@ -122,6 +123,7 @@ def verdict(
     waiting: Mapping[str, Sequence[str]] | None = None,
     accepted: str | None = ACCEPTED,
     rewrite: bool = False,
+    untouched: bool = False,
     lab: Lab = LAB,
 ) -> Verdict:
     """A verdict that hangs together: states follow from `done`, gains from `before`, paths from the violations."""
@@ -151,6 +153,7 @@ def verdict(
         steps=tuple(statuses),
         complete=all(each.optional or each.id in done for each in lab.steps),
         rewrite=rewrite,
+        untouched=untouched,
     )
 
 
