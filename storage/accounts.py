@@ -162,3 +162,18 @@ async def repositories(pool: Pool, installation_id: int) -> dict[int, str]:
         installation_id,
     )
     return {row["repo_id"]: row["repo_full_name"] for row in rows}
+
+
+async def installation_covering(pool: Pool, full_name: str) -> int | None:
+    """The active installation that covers the repository of this name (owner/name, in any case), as known last; or
+    one of its owner that covers all repositories. Whether there is such a repository, only the API knows.
+    """
+    found = await pool.fetchval(
+        "SELECT installation_id FROM installation AS i JOIN github_account AS owner USING (account_id) "
+        "LEFT JOIN installation_repository AS r USING (installation_id) "
+        "WHERE i.state = 'active' AND (lower(r.repo_full_name) = lower($1) "
+        "OR (i.repository_selection = 'all' AND lower(owner.login) = lower(split_part($1, '/', 1)))) "
+        "ORDER BY (lower(r.repo_full_name) = lower($1)) IS TRUE DESC, r.seen_at DESC NULLS LAST LIMIT 1",
+        storable(full_name),
+    )
+    return int(found) if found is not None else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cachetools import TLRUCache
 
-from rules.model import RepoMapping
+from rules.model import Repo, RepoMapping
 from storage.audit import AuditEvent
 from storage.mappings import MappingStore
 
@@ -98,12 +98,12 @@ class CachedMappings:
         finally:
             self.drop(mapping.repo_id)
 
-    async def rename(self, repo_id: int, full_name: str) -> bool:
-        """See Mappings.rename; the repository is forgotten here."""
+    async def see(self, repo: Repo) -> bool:
+        """See Mappings.see; the repository is forgotten here."""
         try:
-            return await self._store.rename(repo_id, full_name)
+            return await self._store.see(repo)
         finally:
-            self.drop(repo_id)
+            self.drop(repo.repo_id)
 
     def drop(self, repo_id: int) -> None:
         """Forget one repository, also an answer that is on its way."""

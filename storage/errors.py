@@ -32,6 +32,14 @@ class IllegalStatusChange(StorageError):  # noqa: N818 (an event, as its callers
     """The status machine has no way from the session's status to the wanted one."""
 
 
+class ActionRefused(StorageError):  # noqa: N818 (an event, as its callers read it)
+    """The session does not allow this action; `word` tells programs why, the message people."""
+
+    def __init__(self, word: str, message: str) -> None:
+        super().__init__(message)
+        self.word = word
+
+
 class LabConflict(StorageError):  # noqa: N818 (an event, as its callers read it)
     """A lab with this slug or this template repository is registered already. The operator's."""
 

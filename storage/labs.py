@@ -109,13 +109,104 @@ async def list_labs(pool: Pool) -> tuple[LabRecord, ...]:
     return tuple(lab_from_row(row) for row in await pool.fetch("SELECT * FROM lab ORDER BY slug"))
 
 
+@dataclass(frozen=True, slots=True)
+class LabChange:
+    """What an operator changes about a lab. `enrolment` None: it stays. `deadline`: applies if `sets_deadline`; None:
+    there is no deadline any more.
+    """
+
+    enrolment: Enrolment | None = None
+    sets_deadline: bool = False
+    deadline: datetime | None = None
+
+
+async def edit(
+    pool: Pool, lab_id: int, change: LabChange, *, also_running: bool = False, actor_id: int | None = None
+) -> int:
+    """Change a lab, audited; a deadline applies to sessions that begin from now on.
+
+    `also_running`: the deadlines of open sessions move too, each audited (an expired session stays closed: staff
+    extends it). Returns how many sessions moved. Raises LookupError when there is no such lab.
+    """
+    changes: dict[str, Any] = {}
+    if change.enrolment is not None:
+        changes["enrolment"] = change.enrolment.value
+    if change.sets_deadline:
+        changes["deadline"] = change.deadline
+    event = {"detail": {}, **({"actor_id": actor_id} if actor_id is not None else {})}
+    moved = await pool.fetchval("SELECT edit_lab($1, $2, $3, $4)", lab_id, changes, also_running, event)
+    if moved is None:
+        raise LookupError(f"there is no lab {lab_id}")
+    return int(moved)
+
+
+async def rename_template(pool: Pool, lab_id: int, full_name: str) -> None:
+    """The lab's template has this name now; its id stays."""
+    await pool.execute(
+        "UPDATE lab SET base_repo_full_name = $2 WHERE lab_id = $1 AND base_repo_full_name <> $2", lab_id, full_name
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedVersion:
+    """A version with the time of its publication."""
+
+    version: LabVersion
+    published_at: datetime
+
+
+async def versions(pool: Pool, lab_id: int) -> tuple[PublishedVersion, ...]:
+    """All versions of the lab, the newest first."""
+    rows = await pool.fetch("SELECT * FROM lab_version WHERE lab_id = $1 ORDER BY number DESC", lab_id)
+    return tuple(PublishedVersion(version_from_row(row), row["published_at"]) for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class LabCounts:
+    """How many people a lab has. `invited`: on the class list; `not_started`: those of them without a session;
+    `started`: sessions; `open`, `finished`, `expired`, `deferred`: those of that status.
+    """
+
+    invited: int
+    not_started: int
+    started: int
+    open: int
+    finished: int
+    expired: int
+    deferred: int
+
+
+_COUNTS = """
+SELECT invited.*, sessions.* FROM (
+    SELECT count(*) AS invited, count(*) FILTER (WHERE session_id IS NULL) AS not_started
+    FROM (SELECT DISTINCT ON (coalesce('a' || account_id, 'r' || repo_id, lower(login))) session_id
+          FROM invitation WHERE lab_id = $1
+          ORDER BY coalesce('a' || account_id, 'r' || repo_id, lower(login)), session_id) AS person
+) AS invited CROSS JOIN (
+    SELECT count(*) AS started, count(*) FILTER (WHERE status IN ('IN_PROGRESS', 'STUCK')) AS open,
+        count(*) FILTER (WHERE status = 'VERIFIED_PASS') AS finished,
+        count(*) FILTER (WHERE status = 'EXPIRED') AS expired,
+        count(*) FILTER (WHERE status = 'DEFERRED') AS deferred
+    FROM lab_session WHERE lab_id = $1
+) AS sessions
+"""
+
+
+async def counts(pool: Pool, lab_id: int) -> LabCounts:
+    """How many people are invited to the lab, have started and have finished. A person invited twice counts once."""
+    row = await pool.fetchrow(_COUNTS, lab_id)
+    assert row is not None  # noqa: S101 (counts are always one row)
+    return LabCounts(**dict(row))
+
+
 async def publish(
     pool: Pool, lab_id: int, *, commit_sha: str, tree_sha: str, lab: Lab, digest: str, title: str | None = None
 ) -> LabVersion:
     """Publish the rules at a commit of the template as the lab's next version, and record the commit.
 
-    Rules that are those of the newest version (equal `digest`) make no new one: the newest is returned, and so is the
-    version of a commit that was published before. `title`: the lab's new title; None: it stays.
+    Rules that are those of the newest version (equal `digest`) make no new one: the newest is returned. It is for a
+    commit that came before the newest version's, too; of a commit that was published before, its version is. `title`:
+    the lab's new title; None: it stays.
     """
     row = await pool.fetchrow(
         "SELECT * FROM publish_lab_version($1, $2, $3, $4, $5, $6)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from rules.model import RepoMapping
+from rules.model import Repo, RepoMapping
 from storage.audit import AuditEvent
 from storage.database import Pool, storable
 
@@ -19,6 +19,7 @@ def mapping_from_row(row: Any) -> RepoMapping:
         repo_full_name=row["repo_full_name"],
         session_id=row["session_id"],
         source=row["source"],
+        private=row["private"],
     )
 
 
@@ -39,8 +40,8 @@ class MappingStore(Protocol):
         """End the mapping."""
         ...
 
-    async def rename(self, repo_id: int, full_name: str) -> bool:
-        """The repository is called so now."""
+    async def see(self, repo: Repo) -> bool:
+        """Take over what GitHub says of the repository now: its name, and whether it is private."""
         ...
 
 
@@ -85,13 +86,10 @@ class Mappings:
         )
         return bool(changed)
 
-    async def rename(self, repo_id: int, full_name: str) -> bool:
-        """The repository is called so now: written for a new name, or once an hour. True when written."""
-        row = await self._pool.fetchrow(
-            "UPDATE repo_mapping SET repo_full_name = $2, last_seen_at = now() "
-            "WHERE provider = 'github' AND provider_repo_id = $1 AND state = 'active' "
-            "AND (repo_full_name <> $2 OR last_seen_at < now() - interval '1 hour') RETURNING mapping_id",
-            repo_id,
-            storable(full_name),
+    async def see(self, repo: Repo) -> bool:
+        """Take over what GitHub says of the repository now: written for news, or once an hour. True when written."""
+        return bool(
+            await self._pool.fetchval(
+                "SELECT see_repository($1, $2, $3)", repo.repo_id, storable(repo.full_name), repo.private
+            )
         )
-        return row is not None

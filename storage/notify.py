@@ -34,7 +34,7 @@ class Listener:
 
     def __init__(self, dsn: str, *, on_lost: Callable[[], None] = lambda: None) -> None:
         self._dsn = dsn
-        self._on_lost = on_lost
+        self._on_lost = [on_lost]
         self._events: dict[str, asyncio.Event] = {}
         self._callbacks: dict[str, list[Callable[[str], None]]] = {}
         self._more = asyncio.Event()  # there is a new channel, or the connection is gone
@@ -65,6 +65,14 @@ class Listener:
         self._callbacks.setdefault(channel, []).append(callback)
         self._more.set()
 
+    def when_missed(self, callback: Callable[[], None]) -> None:
+        """Call `callback` as well, when `on_lost` is called."""
+        self._on_lost.append(callback)
+
+    def _tell_lost(self) -> None:
+        for callback in self._on_lost:
+            callback()
+
     async def _run(self) -> None:
         pause = FIRST_PAUSE
         heard_before = False
@@ -89,7 +97,7 @@ class Listener:
                 self.connected.clear()
                 connection.terminate()
             heard_before = True
-            self._on_lost()
+            self._tell_lost()
 
     async def _listen(self, connection: _Connection, *, missed: bool) -> None:
         """Listen until the connection is lost, which is seen at once, or by the next ping."""
@@ -102,7 +110,7 @@ class Listener:
                 await connection.add_listener(channel, self._hear)
             heard |= fresh
             if missed:
-                self._on_lost()
+                self._tell_lost()
                 missed = False
             self.connected.set()
             for channel in fresh & set(self._events):

@@ -7,10 +7,11 @@ from enum import StrEnum, unique
 from typing import Any
 from uuid import UUID
 
-from rules.model import Facts, Progress
+from rules.model import Facts, Lab, Progress
 from storage import labs
 from storage.database import Pool
 from storage.errors import LeaseLost, domain_errors
+from storage.headfacts import SUCCESS
 from storage.mappings import mapping_from_row
 from storage.saving import JudgingState, SaveRejection, SaveVerdict, Trigger
 from storage.sessions import session_from_row
@@ -22,6 +23,7 @@ __all__ = [
     "SaveVerdict",
     "Trigger",
     "facts_from_rows",
+    "facts_in_force",
     "judging_state",
     "save",
     "save_rejection",
@@ -51,7 +53,7 @@ _JUDGING_STATE = """
 SELECT s.*, now() AS read_at,
     lab.slug, lab.title, lab.base_repo_id, lab.base_repo_full_name, lab.base_installation_id,
     lab.enrolment, lab.deadline,
-    m.mapping_id, m.provider_repo_id, m.installation_id, m.owner_account_id, m.repo_full_name, m.source,
+    m.mapping_id, m.provider_repo_id, m.installation_id, m.owner_account_id, m.repo_full_name, m.source, m.private,
     (SELECT coalesce(array_agg(step_id), '{}') FROM step_progress
      WHERE session_id = s.session_id AND state = 'completed') AS done,
     (SELECT coalesce(array_agg(step_id), '{}') FROM step_progress
@@ -60,8 +62,8 @@ SELECT s.*, now() AS read_at,
         'head_sha', head_sha) ORDER BY fact_id), '[]') FROM staff_fact
      WHERE session_id = s.session_id AND revoked_at IS NULL AND (until IS NULL OR until > now())) AS staff_facts,
     (SELECT coalesce(jsonb_agg(jsonb_build_object('kind', kind, 'name', name, 'app_id', app_id,
-        'head_sha', head_sha)), '[]') FROM head_fact
-     WHERE repo_id = m.provider_repo_id AND conclusion = 'success' AND head_sha = ANY (
+        'head_sha', head_sha, 'conclusion', conclusion)), '[]') FROM head_fact
+     WHERE repo_id = m.provider_repo_id AND head_sha = ANY (
         $2::text[] || ARRAY[s.accepted_sha, s.head_sha, s.branch_head_seen])) AS head_facts,
     (SELECT coalesce(array_agg(DISTINCT after_sha), '{}') FROM (
         SELECT after_sha FROM push_attempt
@@ -71,7 +73,8 @@ SELECT s.*, now() AS read_at,
         WHERE session_id = s.session_id AND after_sha = sha) OR EXISTS (SELECT FROM push_attempt
         WHERE session_id = s.session_id AND before_sha = sha)) AS known_heads,
     ARRAY(SELECT later.commit_sha FROM template_commit AS later JOIN template_commit AS pinned USING (lab_id)
-        WHERE lab_id = s.lab_id AND pinned.commit_sha = v.commit_sha AND later.ordinal > pinned.ordinal
+        WHERE lab_id = s.lab_id AND pinned.commit_sha = coalesce(s.base_commit_sha, v.commit_sha)
+            AND later.ordinal > pinned.ordinal
         ORDER BY later.ordinal) AS later_templates
 FROM lab_session AS s JOIN lab USING (lab_id) JOIN lab_version AS v USING (lab_version_id)
 LEFT JOIN repo_mapping AS m ON m.session_id = s.session_id AND m.state = 'active'
@@ -81,20 +84,40 @@ WHERE s.session_id = $1
 """
 
 
+def facts_in_force(lab: Lab, staff: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of the staff facts that nobody has revoked (oldest first) those that count: "complete" and "reopen" contradict
+    each other, so of these only the newest of each step does, under whichever of its ids they were made.
+    """
+    names = {old: step.id for step in lab.steps for old in (step.id, *step.aliases)}
+
+    def override(fact: dict[str, Any]) -> str | None:
+        known = names.get(fact["step_id"], fact["step_id"])
+        return known if fact["kind"] in ("complete", "reopen") else None
+
+    newest = {override(fact): fact["fact_id"] for fact in staff}
+    return [fact for fact in staff if override(fact) is None or newest[override(fact)] == fact["fact_id"]]
+
+
 def facts_from_rows(staff: Sequence[dict[str, Any]], heads: Sequence[dict[str, Any]]) -> Facts:
-    """Facts from the staff facts in force and the successes of heads, as `_JUDGING_STATE` tells them."""
+    """Facts from the staff facts in force and the results on heads, as `_JUDGING_STATE` tells them."""
 
     def steps(kind: str) -> frozenset[str]:
         return frozenset(fact["step_id"] for fact in staff if fact["kind"] == kind)
 
+    good = [fact for fact in heads if fact["conclusion"] == SUCCESS]
     return Facts(
         approved=steps("approve"),
         completed=steps("complete"),
         reopened=steps("reopen"),
         unlocked=steps("unlock"),
         accepted_heads=frozenset(fact["head_sha"] for fact in staff if fact["kind"] == "accept_head"),
-        workflows=frozenset((fact["name"], fact["head_sha"]) for fact in heads if fact["kind"] == "workflow"),
-        checks=frozenset((fact["name"], fact["app_id"], fact["head_sha"]) for fact in heads if fact["kind"] == "check"),
+        workflows=frozenset((fact["name"], fact["head_sha"]) for fact in good if fact["kind"] == "workflow"),
+        checks=frozenset((fact["name"], fact["app_id"], fact["head_sha"]) for fact in good if fact["kind"] == "check"),
+        unsuccessful=frozenset(
+            (fact["name"], fact["app_id"], fact["head_sha"], fact["conclusion"])
+            for fact in heads
+            if fact["conclusion"] != SUCCESS
+        ),
     )
 
 
@@ -108,20 +131,23 @@ async def judging_state(pool: Pool, session_id: UUID, *, heads: Sequence[str] = 
     row = await pool.fetchrow(_JUDGING_STATE, session_id, list(heads))
     if row is None:
         return None
+    version = await labs.version(pool, row["lab_version_id"])
+    staff_facts = facts_in_force(version.lab, row["staff_facts"])
     return JudgingState(
         session=session_from_row(row),
         lab=labs.lab_from_row(row),
-        version=await labs.version(pool, row["lab_version_id"]),
+        version=version,
         mapping=mapping_from_row(row) if row["mapping_id"] is not None else None,
         progress=Progress(frozenset(row["done"]), frozenset(row["since_accepted"])),
-        facts=facts_from_rows(row["staff_facts"], row["head_facts"]),
-        fact_ids=tuple(fact["fact_id"] for fact in row["staff_facts"]),
+        facts=facts_from_rows(staff_facts, row["head_facts"]),
+        fact_ids=tuple(fact["fact_id"] for fact in staff_facts),
         blocked_heads=frozenset(row["blocked_heads"]),
         head_rewrite=row["head_rewrite"],
         branch_head_seen=row["branch_head_seen"],
         read_at=row["read_at"],
         known_heads=frozenset(row["known_heads"]),
         later_templates=tuple(row["later_templates"]),
+        base_commit_sha=row["base_commit_sha"],
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
 
+from rules.conditions import awaits_staff
 from rules.model import (
     CannotVerify,
     Facts,
@@ -37,8 +38,9 @@ class JudgingState:
     `mapping` None: nothing is bound now. `fact_ids`: the staff facts in force. `blocked_heads`: distinct blocked heads
     since the last accepted one. `head_rewrite`: the session's head is blocked and no descendant of its accepted one.
     `branch_head_seen`: the newest head of the lab's branch that is known, judged or not. `known_heads`: those of the
-    heads asked for that the ledger has, as what a push led to or what it left. `later_templates`: shas of the template
-    branch's commits after the one that `version` is pinned to, oldest first.
+    heads asked for that the ledger has, as what a push led to or what it left. `base_commit_sha`: the template's commit
+    that the learner was given, if that is another than `version`'s; `later_templates`: shas of the template branch's
+    commits after it, oldest first.
     """
 
     session: Session
@@ -54,6 +56,12 @@ class JudgingState:
     read_at: datetime
     known_heads: frozenset[str] = frozenset()
     later_templates: tuple[str, ...] = ()
+    base_commit_sha: str | None = None
+
+    @property
+    def template_sha(self) -> str:
+        """The template's commit that work is reckoned from."""
+        return self.base_commit_sha or self.version.commit_sha
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +193,11 @@ def _attempt_to_json(save: SaveVerdict) -> Json:
             "rewrite": verdict.rewrite,
             "complete": verdict.complete,
             "would_block": verdict.blocked,
+            "untouched": verdict.untouched,
             "gains": [asdict(gain) for gain in verdict.gains],
             "losses": [asdict(loss) for loss in verdict.losses],
+            "awaits_staff": awaits_staff(verdict),
+            "waiting": {status.step_id: status.waiting_for for status in verdict.steps if status.waiting_for},
             "facts": save.state.fact_ids,
         },
     }

@@ -30,6 +30,7 @@ __all__ = [
     "candidates",
     "change_status",
     "create_and_bind",
+    "expire",
     "get",
     "session_from_row",
 ]
@@ -62,14 +63,16 @@ async def get(pool: Pool, session_id: UUID) -> Session | None:
 class Candidates:
     """The sessions that a repository may belong to, the latest started first, closed ones too.
 
-    The rest is of invitations that no session has used yet: whether one names the repository, or the account;
-    `invited_learner_id`: the person that the repository's invitation is for.
+    `invited_...` is of invitations that no session has used yet: whether one names the repository, or the account;
+    `invited_learner_id`: the person that the repository's invitation is for. `lab_is_over`: the lab's deadline has
+    passed, so that nobody may begin any more.
     """
 
     sessions: tuple[Candidate, ...]
     invited_repo: bool
     invited_account: bool
     invited_learner_id: int | None
+    lab_is_over: bool = False
 
 
 # One row at least: of the invitations, with no session beside it when there is none.
@@ -83,9 +86,10 @@ WITH invited AS (
     FROM invited WHERE session_id IS NULL
 )
 SELECT s.*, m.mapping_id, m.provider_repo_id, m.installation_id, m.owner_account_id, m.repo_full_name, m.source,
-    EXISTS (SELECT FROM invited WHERE repo AND session_id = s.session_id) AS for_repo,
+    m.private, EXISTS (SELECT FROM invited WHERE repo AND session_id = s.session_id) AS for_repo,
     EXISTS (SELECT FROM invited WHERE NOT repo AND session_id = s.session_id) AS for_account,
-    unused.repo AS invited_repo, unused.account AS invited_account, unused.learner_id AS invited_learner_id
+    unused.repo AS invited_repo, unused.account AS invited_account, unused.learner_id AS invited_learner_id,
+    EXISTS (SELECT FROM lab WHERE lab_id = $1 AND deadline <= now()) AS lab_is_over
 FROM unused
 LEFT JOIN lab_session AS s ON s.lab_id = $1
     AND (s.learner_account_id = $2 OR s.session_id IN (SELECT session_id FROM invited))
@@ -107,7 +111,14 @@ async def candidates(pool: Pool, lab_id: int, owner_account_id: int, repo_id: in
         for row in rows
         if row["session_id"] is not None
     )
-    return Candidates(found, rows[0]["invited_repo"], rows[0]["invited_account"], rows[0]["invited_learner_id"])
+    first = rows[0]
+    return Candidates(
+        found,
+        invited_repo=first["invited_repo"],
+        invited_account=first["invited_account"],
+        invited_learner_id=first["invited_learner_id"],
+        lab_is_over=first["lab_is_over"],
+    )
 
 
 def _account_to_json(account: Account) -> dict[str, Any]:
@@ -122,12 +133,20 @@ def _mapping_to_json(repo: Repo, installation_id: int, session_id: UUID, source:
         "repo_full_name": repo.full_name,
         "session_id": session_id,
         "source": source,
+        "private": repo.private,
     }
 
 
 def _bound(mapping_id: int, repo: Repo, installation_id: int, session_id: UUID, source: MappingSource) -> RepoMapping:
     return RepoMapping(
-        mapping_id, repo.repo_id, installation_id, repo.owner.account_id, repo.full_name, session_id, source
+        mapping_id=mapping_id,
+        repo_id=repo.repo_id,
+        installation_id=installation_id,
+        owner_account_id=repo.owner.account_id,
+        repo_full_name=repo.full_name,
+        session_id=session_id,
+        source=source,
+        private=repo.private,
     )
 
 
@@ -231,3 +250,10 @@ async def change_status(
     if row is None:
         raise StaleSession(f"session {session_id} changed since it was read")
     return session_from_row(row)
+
+
+async def expire(pool: Pool, session_id: UUID) -> bool:
+    """Close a session whose deadline has passed, audited; False: it has not (by the database's clock), or the session
+    is in no status that a deadline ends."""
+    event = AuditEvent("status_changed", detail={"reason": "the deadline has passed"})
+    return bool(await pool.fetchval("SELECT expire_session($1, $2)", session_id, event.to_json()))

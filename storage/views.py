@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -35,7 +35,9 @@ class StepView:
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
-    """A row of the ledger. `violations`: the first of all; `reason` and `detail`: why nothing could be verified."""
+    """A row of the ledger. `violations`: the first of all; `reason` and `detail`: why nothing could be verified;
+    `waiting`: step id -> what it lacked besides (phrases such as "approval by staff").
+    """
 
     attempt_id: int
     created_at: datetime
@@ -55,6 +57,8 @@ class AttemptView:
     reason: str | None
     detail: str | None
     check_run_id: int | None
+    delivery_id: UUID | None = None
+    waiting: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def from_row(cls, row: Any) -> AttemptView:
@@ -79,6 +83,8 @@ class AttemptView:
             reason=detail.get("reason"),
             detail=detail.get("detail"),
             check_run_id=row["check_run_id"],
+            delivery_id=row["delivery_id"],
+            waiting={name: tuple(phrases) for name, phrases in detail.get("waiting", {}).items()},
         )
 
 
@@ -95,7 +101,13 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """All that a session's page shows; `attempts` and `notices`: the newest first."""
+    """All that a session's page shows; `attempts` and `notices`: the newest first.
+
+    `older`: there are attempts before those. `newest`: the newest judged head of the lab's branch, wherever in the
+    ledger it is. `blocked_in_row`: distinct blocked heads since the last accepted one. `help_at`: since when the
+    learner asks for help, in `help_words`. `bound`: a repository is connected now (else `repo_full_name` is the last).
+    `private`: whoever is not signed in may see nothing (also when we do not know).
+    """
 
     session: Session
     lab_slug: str
@@ -108,12 +120,25 @@ class SessionView:
     steps: tuple[StepView, ...]
     attempts: tuple[AttemptView, ...]
     notices: tuple[Notice, ...]
+    older: bool = False
+    newest: AttemptView | None = None
+    blocked_in_row: int = 0
+    help_at: datetime | None = None
+    help_words: str | None = None
+    bound: bool = True
+    private: bool = True
 
 
 _SESSION = """
 SELECT s.*, lab.slug, lab.title, v.number, account.account_id, account.login, account.kind,
     (SELECT repo_full_name FROM repo_mapping WHERE session_id = s.session_id
-     ORDER BY state = 'active' DESC, mapping_id DESC LIMIT 1) AS repo_full_name
+     ORDER BY state = 'active' DESC, mapping_id DESC LIMIT 1) AS repo_full_name,
+    NOT EXISTS (SELECT FROM repo_mapping WHERE session_id = s.session_id AND state = 'active' AND NOT private)
+        AS private,
+    EXISTS (SELECT FROM repo_mapping WHERE session_id = s.session_id AND state = 'active') AS bound,
+    (SELECT count(DISTINCT after_sha) FROM push_attempt WHERE session_id = s.session_id AND verdict = 'blocked'
+     AND attempt_id > (SELECT coalesce(max(attempt_id), 0) FROM push_attempt
+        WHERE session_id = s.session_id AND verdict = 'accepted')) AS blocked_in_row
 FROM lab_session AS s JOIN lab USING (lab_id) JOIN lab_version AS v USING (lab_version_id)
 JOIN github_account AS account ON account.account_id = s.learner_account_id
 WHERE s.session_id = $1
@@ -125,7 +150,8 @@ SELECT step_id, state, completed_at, reopened_at, commit_sha, evidence FROM step
 
 _ATTEMPTS = """
 SELECT a.*, v.number AS version_number, report.check_run_id
-FROM (SELECT * FROM push_attempt WHERE session_id = $1 ORDER BY attempt_id DESC LIMIT $2) AS a
+FROM (SELECT * FROM push_attempt WHERE session_id = $1 AND ($3::bigint IS NULL OR attempt_id < $3)
+      ORDER BY attempt_id DESC LIMIT $2) AS a
 JOIN lab_version AS v USING (lab_version_id)
 LEFT JOIN LATERAL (
     SELECT outbox.check_run_id FROM repo_mapping AS m JOIN outbox ON outbox.repo_id = m.provider_repo_id
@@ -135,6 +161,12 @@ LEFT JOIN LATERAL (
 ORDER BY a.attempt_id DESC
 """
 
+_NEWEST = """
+SELECT a.*, v.number AS version_number, NULL::bigint AS check_run_id
+FROM push_attempt AS a JOIN lab_version AS v USING (lab_version_id)
+WHERE session_id = $1 AND verdict IN ('accepted', 'blocked', 'cannot_verify') ORDER BY attempt_id DESC LIMIT 1
+"""
+
 _NOTICES = """
 SELECT counted.code, counted.day, counted.count, counted.last_at, event.ref
 FROM audit_event AS event JOIN rejection_count AS counted USING (event_id)
@@ -142,14 +174,18 @@ WHERE event.session_id = $1 ORDER BY event.event_id DESC LIMIT $2
 """
 
 
-async def session_view(pool: Pool, session_id: UUID) -> SessionView | None:
-    """The session as its page shows it, read at one moment; None: no such session."""
+async def session_view(pool: Pool, session_id: UUID, *, before: int | None = None) -> SessionView | None:
+    """The session as its page shows it, read at one moment; None: no such session.
+
+    `before`: an attempt's id; then the attempts before it are told, else the newest.
+    """
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         row = await connection.fetchrow(_SESSION, session_id)
         if row is None:
             return None
         progress = await connection.fetch(_PROGRESS, session_id)
-        attempts = await connection.fetch(_ATTEMPTS, session_id, SHOWN_ATTEMPTS)
+        attempts = await connection.fetch(_ATTEMPTS, session_id, SHOWN_ATTEMPTS + 1, before)
+        newest = await connection.fetchrow(_NEWEST, session_id)
         notices = await connection.fetch(_NOTICES, session_id, SHOWN_NOTICES)
     version = await labs.version(pool, row["lab_version_id"])
     return SessionView(
@@ -162,8 +198,15 @@ async def session_view(pool: Pool, session_id: UUID) -> SessionView | None:
         last_activity_at=row["last_activity_at"],
         completed_at=row["completed_at"],
         steps=step_views(version.lab.steps, {item["step_id"]: item for item in progress}),
-        attempts=tuple(AttemptView.from_row(item) for item in attempts),
+        attempts=tuple(AttemptView.from_row(item) for item in attempts[:SHOWN_ATTEMPTS]),
         notices=tuple(Notice(**item) for item in notices),
+        older=len(attempts) > SHOWN_ATTEMPTS,
+        newest=AttemptView.from_row(newest) if newest is not None else None,
+        blocked_in_row=row["blocked_in_row"],
+        help_at=row["help_at"],
+        help_words=row["help_words"],
+        bound=row["bound"],
+        private=row["private"],
     )
 
 
@@ -200,6 +243,7 @@ class SessionSummary:
     steps_total: int
     started_at: datetime
     last_activity_at: datetime
+    help_at: datetime | None
 
     @classmethod
     def from_row(cls, row: Any) -> SessionSummary:
@@ -210,8 +254,10 @@ class SessionSummary:
 
 _SESSIONS = """
 SELECT s.session_id, lab.slug AS lab_slug, account.login AS learner_login, s.status, m.repo_full_name,
-    s.started_at, s.last_activity_at, jsonb_array_length(v.definition->'steps') AS steps_total,
-    (SELECT count(*) FROM step_progress AS p WHERE p.session_id = s.session_id AND p.state = 'completed') AS steps_done
+    s.started_at, s.last_activity_at, s.help_at, jsonb_array_length(v.definition->'steps') AS steps_total,
+    (SELECT count(*) FROM jsonb_array_elements(v.definition->'steps') AS step WHERE EXISTS (
+        SELECT FROM step_progress AS p WHERE p.session_id = s.session_id AND p.state = 'completed'
+        AND (p.step_id = step->>'id' OR step->'aliases' ? p.step_id))) AS steps_done
 FROM lab_session AS s JOIN lab USING (lab_id) JOIN lab_version AS v USING (lab_version_id)
 JOIN github_account AS account ON account.account_id = s.learner_account_id
 LEFT JOIN repo_mapping AS m ON m.session_id = s.session_id AND m.state = 'active'

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from rules.model import RepoMapping
+from rules.model import Account, AccountKind, Repo, RepoMapping
 from storage.audit import AuditEvent
 from storage.cache import CachedMappings
 from storage.database import Pool
@@ -51,7 +51,7 @@ class Store:
         """Forget the mapping."""
         return self.rows.pop(mapping.repo_id, None) is not None
 
-    async def rename(self, repo_id: int, full_name: str) -> bool:
+    async def see(self, repo: Repo) -> bool:
         """Not stored here."""
         return True
 
@@ -198,7 +198,8 @@ async def test_local_writes_are_seen_at_once() -> None:
     mapping = await cache.find(1)
     await cache.find(2)
     assert mapping is not None
-    await cache.rename(1, "learner-one/new")
+    owner = Account(101, "learner-one", AccountKind.USER)
+    await cache.see(Repo(1, "learner-one/new", owner, private=False, default_branch="main"))
     await cache.find(1)
     await cache.take_installation(mapping, 99, EVENT)
     await cache.find(1)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 
-from rules.model import Enrolment, LabRecord
-from storage import labs
+from rules.model import Enrolment, LabRecord, Session, SessionStatus
+from storage import audit, labs, sessions
 from storage.database import Pool
 from storage.errors import LabConflict
-from storage.labs import TemplateCommit
-from tests.support.bindings import a_lab, publish, sha
+from storage.labs import LabChange, TemplateCommit
+from tests.support.bindings import LIN, a_lab, bind, publish, sha
 
 
 async def add(pool: Pool, slug: str = "hooks", base_repo_id: int = 6000) -> LabRecord:
@@ -118,3 +119,97 @@ async def test_recording_the_same_commits_at_once(pool: Pool) -> None:
     await asyncio.gather(*(labs.record_template_commits(pool, lab.lab_id, commits) for _ in range(4)))
     stored = await labs.template_commits(pool, lab.lab_id)
     assert [commit.ordinal for commit in stored] == list(range(1, 32))
+
+
+async def test_editing_a_lab_is_audited(pool: Pool) -> None:
+    """What is named changes, what is not stays, and the audit says from what to what; no change leaves no trace."""
+    lab = await add(pool)
+    until = datetime(2031, 5, 1, 12, tzinfo=UTC)
+
+    assert await labs.edit(pool, lab.lab_id, LabChange(enrolment=Enrolment.CLOSED), actor_id=900) == 0
+    assert await labs.edit(pool, lab.lab_id, LabChange(enrolment=Enrolment.CLOSED)) == 0
+    closed = await labs.get(pool, lab.lab_id)
+    await labs.edit(pool, lab.lab_id, LabChange(sets_deadline=True, deadline=until))
+    later = await labs.get(pool, lab.lab_id)
+    await labs.edit(pool, lab.lab_id, LabChange(sets_deadline=True))
+    endless = await labs.get(pool, lab.lab_id)
+
+    assert closed == replace(lab, enrolment=Enrolment.CLOSED)
+    assert later == replace(lab, enrolment=Enrolment.CLOSED, deadline=until)
+    assert endless == replace(lab, enrolment=Enrolment.CLOSED, deadline=None)
+    *_, first = events = await audit.list_events(pool)
+    assert [event.event.kind for event in events] == ["lab_edited"] * 3
+    assert (first.event.actor_id, first.event.detail["enrolment"]) == (900, ["invited", "closed"])
+
+
+async def test_editing_what_is_not_there(pool: Pool) -> None:
+    """A lab that does not exist is told apart from one in which nothing moved."""
+    with pytest.raises(LookupError, match="no lab 99"):
+        await labs.edit(pool, 99, LabChange(enrolment=Enrolment.OPEN))
+
+
+async def test_a_deadline_moves_running_sessions_only_when_asked(pool: Pool) -> None:
+    """With `also_running` the open sessions move, each audited and with a new epoch; expired ones stay closed."""
+    bound = await bind(pool)
+    done = await bind(pool, owner=LIN, repo_id=502, installation_id=72, published=(bound.lab, bound.version))
+    await pool.execute(
+        "UPDATE lab_session SET status = 'EXPIRED', expires_at = now() WHERE session_id = $1", done.session.session_id
+    )
+    until = datetime(2031, 5, 1, tzinfo=UTC)
+    change = LabChange(sets_deadline=True, deadline=until)
+
+    assert await labs.edit(pool, bound.lab.lab_id, change) == 0
+    assert (await session(pool, bound.session.session_id)).expires_at is None
+    assert await labs.edit(pool, bound.lab.lab_id, change, also_running=True) == 1
+    assert await labs.edit(pool, bound.lab.lab_id, change, also_running=True) == 0
+
+    moved = await session(pool, bound.session.session_id)
+    assert (moved.expires_at, moved.epoch) == (until, bound.session.epoch + 1)
+    assert (await session(pool, done.session.session_id)).expires_at != until
+    (event,) = [event.event for event in await audit.list_events(pool) if event.event.kind == "deadline_moved"]
+    assert event.session_id == bound.session.session_id
+    assert event.detail["deadline"][0] is None
+
+
+async def test_a_session_expires_only_past_its_deadline(pool: Pool) -> None:
+    """The database's clock decides; a session of a status that no deadline ends stays as it is."""
+    bound = await bind(pool)
+    ident = bound.session.session_id
+
+    assert not await sessions.expire(pool, ident)
+    await pool.execute("UPDATE lab_session SET expires_at = now() + interval '1 hour'")
+    assert not await sessions.expire(pool, ident)
+    await pool.execute("UPDATE lab_session SET expires_at = now() - interval '1 second'")
+    await pool.execute("UPDATE lab_session SET status = 'DEFERRED', deferred_by = 'staff'")
+    assert not await sessions.expire(pool, ident)
+    await pool.execute("UPDATE lab_session SET status = 'IN_PROGRESS', deferred_by = NULL")
+    assert await sessions.expire(pool, ident)
+    assert not await sessions.expire(pool, ident)
+
+    assert (await session(pool, ident)).status is SessionStatus.EXPIRED
+    (event, *_) = await audit.list_events(pool)
+    assert (event.event.kind, event.event.detail["to"]) == ("status_changed", "EXPIRED")
+
+
+async def test_versions_and_the_name_of_the_template(pool: Pool) -> None:
+    """Versions are listed the newest first with their dates; the template's name follows a rename, its id stays."""
+    lab, first = await publish(pool)
+    second = await labs.publish(
+        pool, lab.lab_id, commit_sha=sha("c2"), tree_sha=sha("t2"), lab=a_lab("one"), digest="digest 2"
+    )
+
+    listed = await labs.versions(pool, lab.lab_id)
+    await labs.rename_template(pool, lab.lab_id, "octo-course/closures-2")
+
+    assert [each.version for each in listed] == [second, first]
+    assert listed[0].published_at >= listed[1].published_at
+    renamed = await labs.get(pool, lab.lab_id)
+    assert renamed is not None
+    assert (renamed.base_repo_full_name, renamed.base_repo_id) == ("octo-course/closures-2", lab.base_repo_id)
+
+
+async def session(pool: Pool, session_id: UUID) -> Session:
+    """The session as it is stored now."""
+    found = await sessions.get(pool, session_id)
+    assert found is not None
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import asyncpg
 
@@ -11,6 +12,7 @@ from storage import sessions
 from storage.audit import AuditEvent, list_events
 from storage.database import Pool
 from storage.mappings import Mappings
+from storage.views import session_view
 from tests.support.bindings import Bound, bind, install, sha
 
 
@@ -66,15 +68,32 @@ async def test_a_new_name_is_display_only(pool: Pool) -> None:
     """A rename is stored, raises no epoch, and is written only when there is news."""
     bound = await bind(pool)
     mappings = Mappings(pool)
-    before = await epoch(pool, bound)
-    assert not await mappings.rename(501, "learner-one/lab")
-    assert await mappings.rename(501, "learner-one/renamed")
-    assert not await mappings.rename(999, "learner-one/other")
+    before, renamed = await epoch(pool, bound), replace(bound.repo, full_name="learner-one/renamed")
+    assert not await mappings.see(bound.repo)
+    assert await mappings.see(renamed)
+    assert not await mappings.see(replace(renamed, repo_id=999))
     found = await mappings.find(501)
     assert isinstance(found, RepoMapping)
     assert (found.repo_full_name, await epoch(pool, bound)) == ("learner-one/renamed", before)
     await pool.execute("UPDATE repo_mapping SET last_seen_at = now() - interval '2 hours'")
-    assert await mappings.rename(501, "learner-one/renamed")
+    assert await mappings.see(renamed)
+
+
+async def test_whether_a_repository_is_private_is_known(pool: Pool) -> None:
+    """It is stored with the binding and followed from then on; a session's view tells it, closed when nobody knows."""
+    bound = await bind(pool)
+    mappings, session_id = Mappings(pool), bound.session.session_id
+    view = await session_view(pool, session_id)
+    assert (bound.mapping.private, view is not None and view.private) == (False, False)
+    assert await mappings.see(replace(bound.repo, private=True))
+    found, view = await mappings.find(501), await session_view(pool, session_id)
+    assert found is not None
+    assert (found.private, view is not None and view.private) == (True, True)
+    assert await mappings.see(bound.repo)
+    await mappings.revoke(found, "gone", AuditEvent("revoked"))
+    view = await session_view(pool, session_id)
+    assert view is not None
+    assert view.private
 
 
 async def test_other_processes_hear_of_every_change(pool: Pool, fresh_database: str) -> None:
