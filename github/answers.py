@@ -24,6 +24,9 @@ from rules.model import (
     StatusReport,
 )
 
+#: Annotations that one request takes (GitHub docs, "REST API endpoints for check runs").
+MAX_ANNOTATIONS = 50
+
 
 class _Model(BaseModel):
     # unknown fields are ignored; a failure never quotes its input, which may be a token
@@ -51,6 +54,10 @@ class _Account(_Model):
         return Account(self.id, self.login or self.slug, kind)
 
 
+class AccountModel(_Account):
+    """GET /users/{username} and GET /user/{account_id}."""
+
+
 class RepositoryModel(_Model):
     """GET /repos/{owner}/{repo}; without the last three fields also an item of a list."""
 
@@ -63,6 +70,9 @@ class RepositoryModel(_Model):
     parent: _WithId | None = None
     source: _WithId | None = None
     template_repository: _WithId | None = None
+    archived: bool = False
+    disabled: bool = False
+    is_template: bool = False
 
     def repo(self) -> Repo:
         """The repository itself."""
@@ -108,10 +118,12 @@ class AppModel(_Model):
     owner: _Account
     permissions: dict[str, str]
     events: tuple[str, ...]
+    html_url: str = ""
 
     def value(self) -> AppRecord:
         """The App's record."""
-        return AppRecord(self.id, self.slug, self.name, self.owner.value().login, self.permissions, self.events)
+        owner = self.owner.value().login
+        return AppRecord(self.id, self.slug, self.name, owner, self.permissions, self.events, self.html_url)
 
 
 class TokenModel(_Model):
@@ -188,6 +200,16 @@ class CheckRunModel(_Model):
     external_id: str | None = None
 
 
+class _CheckRunOutput(_Model):
+    annotations_count: int
+
+
+class OneCheckRunModel(_Model):
+    """GET /repos/{owner}/{repo}/check-runs/{check_run_id}."""
+
+    output: _CheckRunOutput
+
+
 class CheckRunsModel(_Model):
     """GET /repos/{owner}/{repo}/commits/{ref}/check-runs, one page."""
 
@@ -251,20 +273,8 @@ def read_blob(data: Any, sha: Sha) -> bytes:
 
 
 def check_run_body(report: CheckRunReport) -> dict[str, Any]:
-    """POST /repos/{owner}/{repo}/check-runs: a completed run, in one request (at most 50 annotations)."""
-    output: dict[str, Any] = {"title": report.title, "summary": report.summary}
-    if report.annotations:
-        output["annotations"] = [
-            {
-                "path": note.path,
-                "start_line": note.line,
-                "end_line": note.line,
-                "annotation_level": note.level,
-                "message": note.message,
-                **({"title": note.title} if note.title else {}),
-            }
-            for note in report.annotations
-        ]
+    """POST /repos/{owner}/{repo}/check-runs: a completed run, with the first annotations that one request takes."""
+    output = _output_body(report, 0)
     body: dict[str, Any] = {
         "name": report.name,
         "head_sha": report.head_sha,
@@ -277,6 +287,30 @@ def check_run_body(report: CheckRunReport) -> dict[str, Any]:
     if report.details_url:
         body["details_url"] = report.details_url
     return body
+
+
+def more_annotations_body(report: CheckRunReport, sent: int) -> dict[str, Any]:
+    """PATCH /repos/{owner}/{repo}/check-runs/{check_run_id}: the annotations that follow the first `sent`, as many as
+    one request takes. GitHub appends them to those that the run has.
+    """
+    return {"output": _output_body(report, sent)}
+
+
+def _output_body(report: CheckRunReport, start: int) -> dict[str, Any]:
+    output: dict[str, Any] = {"title": report.title, "summary": report.summary}
+    if notes := report.annotations[start : start + MAX_ANNOTATIONS]:
+        output["annotations"] = [
+            {
+                "path": note.path,
+                "start_line": note.line,
+                "end_line": note.line,
+                "annotation_level": note.level,
+                "message": note.message,
+                **({"title": note.title} if note.title else {}),
+            }
+            for note in notes
+        ]
+    return output
 
 
 def status_body(report: StatusReport) -> dict[str, Any]:

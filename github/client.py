@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 import jwt
@@ -78,12 +78,12 @@ class GitHubApp:
 
     async def app(self) -> AppRecord:
         """The App as GitHub knows it (GET /app). Unauthorized: id, key or clock are wrong."""
-        return read(answers.AppModel, (await self._get("app")).data).value()
+        return read(answers.AppModel, (await self.get("app")).data).value()
 
     async def installation_record(self, installation_id: int) -> Installation:
         """The installation's account, state and permissions as of now. InstallationGone: it was deleted."""
         try:
-            answer = await self._get(f"app/installations/{installation_id:d}")
+            answer = await self.get(f"app/installations/{installation_id:d}")
         except NotFound as error:
             raise InstallationGone(str(error), installation_id=installation_id) from None
         return read(answers.InstallationModel, answer.data).value()
@@ -91,13 +91,33 @@ class GitHubApp:
     async def installation_of(self, full_name: str) -> Installation | None:
         """The installation that covers a repository; None: the App is not installed there, or there is no such one."""
         try:
-            answer = await self._get(f"{repository_path(full_name)}/installation")
+            answer = await self.get(f"{repository_path(full_name)}/installation")
         except NotFound:
             return None
         return read(answers.InstallationModel, answer.data).value()
 
-    async def _get(self, url: str) -> Answer:
-        return await self._transport.send(Request("GET", url, cacheable=True), self._jwt(), _APP)
+    async def get(self, url: str, *, cacheable: bool = True) -> Answer:
+        """GET an address of the API as the App itself: for the modules of this package that ask more than this class.
+
+        `url`: relative to the API base, or an absolute one of it (Link). `cacheable`: worth a conditional request.
+        """
+        return await self._transport.send(Request("GET", url, cacheable=cacheable), self._jwt(), _APP)
+
+    async def post(self, url: str) -> Answer:
+        """POST to an address of the API as the App itself, without a body. `url`: relative to the API base."""
+        return await self._transport.send(Request("POST", url, repeatable=False), self._jwt(), _APP)
+
+    async def installations(self) -> AsyncIterator[Installation]:
+        """The App's installations, page by page (GET /app/installations); whoever needs one only stops early."""
+        seen: set[str] = set()
+        page: str | None = "app/installations?per_page=100"
+        while page is not None and page not in seen:
+            seen.add(page)
+            answer = await self.get(page)
+            # What is no list is no installation either, and refused as such.
+            for item in answer.data if isinstance(answer.data, list) else [answer.data]:
+                yield read(answers.InstallationModel, item).value()
+            page = answer.next_page
 
     async def _mint(self, installation_id: int) -> Token:
         """A new installation token. Making one twice is harmless, so a lost answer is Transient.

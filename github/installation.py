@@ -21,8 +21,8 @@ from github.errors import (
 )
 from github.tokens import Token, TokenSource
 from github.transport import MAX_BODY, Answer, Request, Transport
-from github.values import Commit, Comparison, RawEntry, TreeAnswer
-from rules.model import CheckRunReport, Lineage, Repo, StatusReport
+from github.values import Commit, Comparison, Offer, RawEntry, RepositoryCondition, TreeAnswer
+from rules.model import Account, CheckRunReport, Lineage, Repo, StatusReport
 
 # A new token may be refused with 401 or 403 until all of GitHub's hosts know it and its permissions
 # (octokit/auth-app.js issues 65 and 589): retried after 1, 2, 3, 4 s while it is younger than this.
@@ -73,12 +73,34 @@ class InstallationClient:
         model = read(answers.RepositoryModel, answer.data)
         return model.repo(), model.lineage()
 
+    async def condition(self, full_name: str) -> RepositoryCondition:
+        """What keeps a repository from changing: archived by its owner, or disabled by GitHub. NotFound."""
+        model = read(answers.RepositoryModel, (await self._get(repository_path(full_name))).data)
+        return RepositoryCondition(archived=model.archived, disabled=model.disabled)
+
+    async def offer(self, full_name: str) -> Offer:
+        """How people can take the repository as their own. NotFound."""
+        model = read(answers.RepositoryModel, (await self._get(repository_path(full_name))).data)
+        return Offer(private=model.private, is_template=model.is_template)
+
     async def repositories(self) -> tuple[Repo, ...]:
         """All repositories of the installation; never a part of them."""
         found: list[Repo] = []
-        async for data in self._pages("installation/repositories?per_page=100"):
+        async for data in self.pages("installation/repositories?per_page=100"):
             found += [item.repo() for item in read(answers.RepositoriesModel, data).repositories]
         return tuple(found)
+
+    # ------------------------------------------------------------------------------------------------------- accounts
+
+    async def account(self, login: str) -> Account:
+        """The account that has this login now. NotFound: nobody has (a renamed account leaves no redirect here)."""
+        if not _OWNER.fullmatch(login):
+            raise NotFound(f"{login[:100]!r} is no login")
+        return read(answers.AccountModel, (await self._get(f"users/{login}")).data).value()
+
+    async def account_by_id(self, account_id: int) -> Account:
+        """The account with this id, with its login of now. NotFound."""
+        return read(answers.AccountModel, (await self._get(f"user/{account_id:d}")).data).value()
 
     # -------------------------------------------------------------------------------------------------------- commits
 
@@ -155,17 +177,32 @@ class InstallationClient:
     # -------------------------------------------------------------------------------------------------------- reports
 
     async def create_check_run(self, full_name: str, report: CheckRunReport) -> int:
-        """Post a completed check run; its id. UnknownOutcome: look with `find_check_run` before posting again."""
-        return await self._post(f"{repository_path(full_name)}/check-runs", answers.check_run_body(report))
+        """Post a completed check run; its id. UnknownOutcome: look with `find_check_run` before posting again.
+
+        Of its annotations it gets the first answers.MAX_ANNOTATIONS; the rest by `add_annotations`.
+        """
+        return await self._write("POST", f"{repository_path(full_name)}/check-runs", answers.check_run_body(report))
+
+    async def add_annotations(self, full_name: str, run_id: int, report: CheckRunReport, sent: int) -> int:
+        """Add the annotations after the first `sent`, as many as one request takes; how many the run has then.
+
+        UnknownOutcome: ask `count_annotations` before adding again.
+        """
+        body = answers.more_annotations_body(report, sent)
+        await self._write("PATCH", f"{repository_path(full_name)}/check-runs/{run_id:d}", body)
+        return min(len(report.annotations), sent + answers.MAX_ANNOTATIONS)
+
+    async def count_annotations(self, full_name: str, run_id: int) -> int:
+        """How many annotations a check run has now. NotFound."""
+        answer = await self._send(Request("GET", f"{repository_path(full_name)}/check-runs/{run_id:d}"))
+        return read(answers.OneCheckRunModel, answer.data).output.annotations_count
 
     async def find_check_run(self, full_name: str, head_sha: str, name: str, external_id: str) -> int | None:
         """The id of our newest check run of this name and external id on a head; None if there is none."""
         query = urlencode({"check_name": name, "filter": "all", "app_id": self._app_id, "per_page": 100})
         found: list[int] = []
         try:
-            async for data in self._pages(
-                f"{repository_path(full_name)}/commits/{quoted(head_sha)}/check-runs?{query}"
-            ):
+            async for data in self.pages(f"{repository_path(full_name)}/commits/{quoted(head_sha)}/check-runs?{query}"):
                 runs = read(answers.CheckRunsModel, data).check_runs
                 found += [run.id for run in runs if run.name == name and run.external_id == external_id]
         except Rejected as error:
@@ -176,7 +213,7 @@ class InstallationClient:
     async def create_status(self, full_name: str, report: StatusReport) -> int:
         """Post a commit status; its id. Doing it twice has the effect of once, but for the limit of 1000 a context."""
         path = f"{repository_path(full_name)}/statuses/{quoted(report.head_sha)}"
-        return await self._post(path, answers.status_body(report))
+        return await self._write("POST", path, answers.status_body(report))
 
     # ------------------------------------------------------------------------------------------------------- requests
 
@@ -193,15 +230,18 @@ class InstallationClient:
                 raise
             raise NotFound(str(error)) from None
 
-    async def _post(self, url: str, body: dict[str, Any]) -> int:
-        answer = await self._send(Request("POST", url, body=body, repeatable=False))
+    async def _write(self, method: str, url: str, body: dict[str, Any]) -> int:
+        answer = await self._send(Request(method, url, body=body, repeatable=False))
         try:
             return read(answers.CreatedModel, answer.data).id
         except Transient as error:  # it was written, and we do not know under which id
             raise UnknownOutcome(str(error)) from None
 
-    async def _pages(self, url: str) -> AsyncIterator[Any]:
-        """The data of all pages, by Link headers; addresses outside of the API are refused by the transport."""
+    async def pages(self, url: str) -> AsyncIterator[Any]:
+        """The data of all pages, by Link headers: for the modules of this package that ask more than this class.
+
+        `url`: relative to the API base. Addresses outside of the API are refused by the transport.
+        """
         seen: set[str] = set()
         page: str | None = url
         while page is not None:

@@ -46,16 +46,22 @@ _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aioht
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a request authenticates with. `scheme`: "jwt" (the App) or "token" (an installation)."""
+    """What a request authenticates with. `scheme`: "jwt" (the App), "token" (an installation) or "none"."""
 
     scheme: str
     secret: SecretStr
 
     def headers(self) -> dict[str, str]:
         """Request headers with this credential, in lower case."""
+        if self.scheme == "none":
+            return sansio.create_headers(USER_AGENT, accept=ACCEPT)
         if self.scheme == "jwt":
             return sansio.create_headers(USER_AGENT, accept=ACCEPT, jwt=self.secret.get_secret_value())
         return sansio.create_headers(USER_AGENT, accept=ACCEPT, oauth_token=self.secret.get_secret_value())
+
+
+# For the few operations that anybody may call.
+ANONYMOUS = Credential("none", SecretStr(""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class TreeAnswer:
 
 @dataclass(frozen=True, slots=True)
 class AppRecord:
-    """The App as GitHub knows it: for checks of the configuration."""
+    """The App as GitHub knows it: for checks of the configuration. `html_url`: its page, from which it is installed."""
 
     app_id: int
     slug: str
@@ -57,3 +57,21 @@ class AppRecord:
     owner: str
     permissions: Mapping[str, str]
     events: tuple[str, ...]
+    html_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """How people can take a repository as their own. `private`: only who may see it can fork it. `is_template`: a
+    repository can be generated from it as well."""
+
+    private: bool
+    is_template: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryCondition:
+    """`archived`: read-only by its owner's wish. `disabled`: blocked by GitHub; nobody can read or fork it."""
+
+    archived: bool
+    disabled: bool

@@ -26,8 +26,7 @@ from tests.support.fault_server import FakeClock, FaultServer, Hang, Raw, Reply,
 
 SECRET = "ghs_" + "Zq9" * 60
 TOKEN = Credential("token", SecretStr(SECRET))
-#: For answers that never come; elsewhere a busy machine must not meet a time-out.
-QUICK = aiohttp.ClientTimeout(total=10, sock_connect=10, sock_read=0.5)
+QUICK = aiohttp.ClientTimeout(total=0.3, sock_connect=0.2, sock_read=0.2)
 GET = Request("GET", "thing")
 POST = Request("POST", "thing", body={"a": 1}, repeatable=False)
 
@@ -43,14 +42,6 @@ def transport(
     server: FaultServer, http: aiohttp.ClientSession, clock: FakeClock, governor: MemoryGovernor
 ) -> Transport:
     """A transport with an API below /api/v3, as on GitHub Enterprise Server."""
-    return Transport(http, f"{server.url}/api/v3", governor, now=clock.now)
-
-
-@pytest.fixture
-def impatient(
-    server: FaultServer, http: aiohttp.ClientSession, clock: FakeClock, governor: MemoryGovernor
-) -> Transport:
-    """A transport that waits half a second for an answer."""
     return Transport(http, f"{server.url}/api/v3", governor, now=clock.now, timeout=QUICK)
 
 
@@ -102,16 +93,15 @@ async def test_headers_of_every_request(transport: Transport, server: FaultServe
     ids=lambda reply: repr(reply)[:70],
 )
 async def test_nonsense_is_transient_for_reads_and_unknown_for_writes(
-    transport: Transport, impatient: Transport, server: FaultServer, reply: Reply | Raw | Hang
+    transport: Transport, server: FaultServer, reply: Reply | Raw | Hang
 ) -> None:
     """HTML, cut JSON, odd codes, resets, silence: a read is repeated, a write may have happened."""
     server.on("GET", PATH, reply)
     server.on("POST", PATH, reply)
-    asking = impatient if isinstance(reply, Hang) else transport
     with pytest.raises(Transient) as read:
-        await asking.send(GET, TOKEN, 99)
+        await transport.send(GET, TOKEN, 99)
     with pytest.raises(UnknownOutcome):
-        await asking.send(POST, TOKEN, 99)
+        await transport.send(POST, TOKEN, 99)
     assert len(server.calls("POST", PATH)) == 1  # never sent again by ourselves
     assert not isinstance(read.value, RateLimited)
 
@@ -398,17 +388,13 @@ async def test_the_last_answer_of_a_budget_is_given_and_stops_the_next_request(
     ids=lambda reply: type(reply).__name__,
 )
 async def test_no_secret_in_errors_causes_locals_or_logs(
-    transport: Transport,
-    impatient: Transport,
-    server: FaultServer,
-    reply: Reply | Raw | Hang,
-    caplog: pytest.LogCaptureFixture,
+    transport: Transport, server: FaultServer, reply: Reply | Raw | Hang, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Text, repr, the chain of causes and the local variables of our frames, and debug logs: none holds the token."""
     caplog.set_level(logging.DEBUG)
     server.on("POST", PATH, reply)
     with pytest.raises(GitHubError) as caught:
-        await (impatient if isinstance(reply, Hang) else transport).send(POST, TOKEN, 99)
+        await transport.send(POST, TOKEN, 99)
     error = caught.value
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
     ours = [frame for frame in shown.stack if "/github/" in frame.filename and "/tests/" not in frame.filename]
