@@ -74,6 +74,11 @@ async def within_budget(lab: Lab, snapshot: Snapshot, work: Callable[[Tick], T])
     if len(snapshot.head) <= INLINE_PATHS and pattern_size(lab) <= INLINE_PATTERNS:
         with suppress(OverBudgetError):
             return work(_Meter(INLINE_SECONDS, INLINE_CALL))
+    return await in_a_thread(work)
+
+
+async def in_a_thread(work: Callable[[Tick], T]) -> T:
+    """As `within_budget`, for work that may be large: always in a thread."""
     meter = _Meter(SECONDS, LARGEST_CALL)
     try:
         return await asyncio.get_running_loop().run_in_executor(_threads, work, meter)

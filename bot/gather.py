@@ -12,10 +12,9 @@ from github.errors import IncompleteTree, InstallationError, NotFound, Transient
 from rules.conditions import needed_for
 from rules.model import CannotVerify, CommitTree, LabRecord, Push, Snapshot
 from rules.patterns import PatternError
+from rules.replay import MAX_COMMITS
 from storage.progress import JudgingState
 
-# Gains are earned at each first-parent commit of a push, up to this many; beyond, at the head only (steps.md 5).
-MAX_COMMITS = 20
 # Files of all those commits together: each has a tree of its own in memory, some 300 bytes a file. Beyond, as above.
 MAX_COMMIT_FILES = 400_000
 
@@ -105,12 +104,12 @@ async def _commit_trees(
 async def template_trees(
     services: Services, client: InstallationClient, lab: LabRecord, state: JudgingState
 ) -> tuple[CommitTree, list[CommitTree]]:
-    """The template's files at the pinned version, and at every later commit of its branch (all cached by sha).
+    """The template's files as the learner was given them, and at every later commit of its branch (cached by sha).
 
     A template is read with its own installation; a public one also with the learner's.
     """
     reader = services.app.installation(lab.base_installation_id) if lab.base_installation_id else client
-    pinned = await services.trees.files(reader, lab.base_repo_full_name, state.version.commit_sha)
+    pinned = await services.trees.files(reader, lab.base_repo_full_name, state.template_sha)
     later = [await services.trees.files(reader, lab.base_repo_full_name, sha) for sha in state.later_templates]
     return pinned, later
 
@@ -123,7 +122,7 @@ async def _history(
     Costs no call when one commit was pushed on the accepted head, one comparison otherwise.
     """
     accepted = state.session.accepted_sha
-    base = accepted or state.version.commit_sha
+    base = accepted or state.template_sha
     if head.sha == accepted or head.parent == base:
         return False, ()
     comparison = await client.compare(name, base, head.sha)

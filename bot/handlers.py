@@ -7,28 +7,35 @@ asks the API and stores what it says (binding.md section 4.6).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from uuid import uuid5
+from uuid import UUID, uuid5
 
 import orjson
 import structlog
 
+from bot import visibility
 from bot.lookup import refresh_installation
 from bot.payloads import (
     BindPayload,
     InstallationPayload,
+    JudgePayload,
     PushPayload,
     RepositoryEventPayload,
+    ResultPayload,
     UnreadablePayloadError,
     read,
 )
 from bot.pipeline import Arrival, judge_arrival, judge_branch
-from bot.registry import record_template_push
 from bot.services import Services
+from bot.templates import on_template_push
+from bot.wanted import RESULT_EVENTS
 from github.errors import InstallationGone, NotFound
 from rules.model import LabRecord, Push, RepoMapping
-from storage import accounts, inbox, labs
+from storage import accounts, headfacts, inbox, labs
 from storage.inbox import NewDelivery, StoredDelivery
 from storage.lanes import Lane
+from storage.mappings import Mappings
+from storage.progress import judging_state
+from storage.wakeups import JUDGE
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +62,7 @@ async def on_push(services: Services, lane: Lane, deliveries: Deliveries) -> str
     await inbox.started(services.pool, lane, [first.inbox_id])
     push = _push_of(first)
     if (lab := await _lab_of_template(services, push)) is not None:
-        outcome = await record_template_push(services.pool, services.app, lab, push.branch)
+        outcome = await on_template_push(services, lab, push.branch)
         await inbox.finish(services.pool, lane, [first.inbox_id], "done", outcome)
         return outcome
     pushes, ids = [push], [first.inbox_id]
@@ -98,6 +105,9 @@ async def on_installation(services: Services, lane: Lane, deliveries: Deliveries
     payload = read(InstallationPayload, first.payload)
     installation_id = payload.installation.id
     outcome = await _sync_installation(services, first, installation_id)
+    # Permissions were accepted, perhaps the one that results are read with.
+    if any(other.action == "new_permissions_accepted" for other in deliveries if other.event == "installation"):
+        await headfacts.wake_awaiting(services.pool, installation_id)
     waiting = [
         other.inbox_id for other in deliveries[1:] if other.event in ("installation", "installation_repositories")
     ]
@@ -114,23 +124,28 @@ async def _sync_installation(services: Services, delivery: StoredDelivery, insta
     await inbox.record(
         services.pool,
         [
-            NewDelivery(
-                guid=uuid5(delivery.guid, str(repo_id)),
-                event=BIND,
-                action=None,
-                installation_id=installation_id,
-                repo_id=repo_id,
-                lane_id=f"repo:{repo_id}",
-                payload=orjson.dumps({"installation_id": installation_id, "full_name": names[repo_id]}),
-            )
+            bind_entry(uuid5(delivery.guid, str(repo_id)), installation_id, repo_id, names[repo_id])
             for repo_id in sorted(changes.added & names.keys())
         ],
     )
     return f"installation_read:{len(changes.added)} added, {len(changes.removed)} removed"
 
 
+def bind_entry(guid: UUID, installation_id: int, repo_id: int, full_name: str) -> NewDelivery:
+    """Our own entry in a repository's lane: see `on_bind`."""
+    return NewDelivery(
+        guid=guid,
+        event=BIND,
+        action=None,
+        installation_id=installation_id,
+        repo_id=repo_id,
+        lane_id=f"repo:{repo_id}",
+        payload=orjson.dumps({"installation_id": installation_id, "full_name": full_name}),
+    )
+
+
 async def on_repository(services: Services, lane: Lane, deliveries: Deliveries) -> str:
-    """`repository`: renamed, transferred and so on: take over the name that the API tells now."""
+    """`repository`: renamed, privatized and so on: take over what the API tells now."""
     first = deliveries[0]
     await inbox.started(services.pool, lane, [first.inbox_id])
     payload = read(RepositoryEventPayload, first.payload)
@@ -138,20 +153,17 @@ async def on_repository(services: Services, lane: Lane, deliveries: Deliveries) 
     mapping = await services.mappings.find(repo_id)
     outcome = "repository_not_bound"
     if mapping is not None:
-        outcome = await _refresh_name(services, mapping, payload.repository.full_name)
+        outcome = await _refresh(services, mapping, payload.repository.full_name)
     await inbox.finish(services.pool, lane, [first.inbox_id], "done", outcome, keep_body=mapping is not None)
     return outcome
 
 
-async def _refresh_name(services: Services, mapping: RepoMapping, full_name: str) -> str:
+async def _refresh(services: Services, mapping: RepoMapping, full_name: str) -> str:
     try:
-        repo, _ = await services.app.installation(mapping.installation_id).repository(full_name)
+        same = await visibility.refresh(services, mapping, full_name)
     except NotFound:
         return "repository_not_found"
-    if repo.repo_id != mapping.repo_id:  # the name belongs to another repository by now
-        return "repository_name_reused"
-    await services.mappings.rename(mapping.repo_id, repo.full_name)
-    return "repository_refreshed"
+    return "repository_refreshed" if same else "repository_name_reused"
 
 
 async def on_bind(services: Services, lane: Lane, deliveries: Deliveries) -> str:
@@ -169,10 +181,72 @@ async def on_bind(services: Services, lane: Lane, deliveries: Deliveries) -> str
     )
 
 
+async def on_judge(services: Services, lane: Lane, deliveries: Deliveries) -> str:
+    """Our own entry for a session that somebody woke (a click on the page, a decision of staff): judge its head again.
+
+    The repository is looked up anew: it may have been renamed, or belong to another session, since the entry was made.
+    """
+    first = deliveries[0]
+    await inbox.started(services.pool, lane, [first.inbox_id])
+    payload = read(JudgePayload, first.payload)
+    mapping = None if first.repo_id is None else await Mappings(services.pool).find(first.repo_id)
+    if mapping is None or mapping.session_id != payload.session_id:
+        await inbox.finish(services.pool, lane, [first.inbox_id], "done", "not_bound")
+        return "not_bound"
+    return await judge_branch(
+        services,
+        lane,
+        first.inbox_id,
+        installation_id=mapping.installation_id,
+        full_name=mapping.repo_full_name,
+        trigger=payload.trigger,
+    )
+
+
+async def on_result(services: Services, lane: Lane, deliveries: Deliveries) -> str:
+    """`check_run`, `check_suite` and `workflow_run`: if a step of the session may wait for such a result, its head is
+    judged again, for all of them that wait here together.
+    """
+    first = deliveries[0]
+    await inbox.started(services.pool, lane, [first.inbox_id])
+    payload = read(ResultPayload, first.payload)
+    repo_id = payload.repository.id
+    if repo_id != first.repo_id:
+        raise UnreadablePayloadError("the body names another repository than its lane")
+    mapping = await Mappings(services.pool).find(repo_id)
+    if mapping is None or not await headfacts.awaited(services.pool, repo_id):
+        await inbox.finish(services.pool, lane, [first.inbox_id], "done", "not_awaited", keep_body=False)
+        return "not_awaited"
+    if await _is_of_other_branch(services, mapping, payload):
+        await inbox.finish(services.pool, lane, [first.inbox_id], "done", "other_branch")
+        return "other_branch"
+    if others := [other.inbox_id for other in deliveries[1:] if other.event in RESULT_EVENTS]:
+        await inbox.finish(services.pool, lane, others, "done", "judged_with_another")
+    return await judge_branch(
+        services,
+        lane,
+        first.inbox_id,
+        installation_id=mapping.installation_id,
+        full_name=mapping.repo_full_name,
+        trigger="fact",
+    )
+
+
+async def _is_of_other_branch(services: Services, mapping: RepoMapping, payload: ResultPayload) -> bool:
+    """Whether a result hangs neither on the newest head that we know of the lab's branch, nor on that branch."""
+    state = await judging_state(services.pool, mapping.session_id)
+    if state is None:
+        return False
+    subject = payload.subject
+    return subject.head_sha != state.branch_head_seen and subject.head_branch not in (None, state.version.lab.branch)
+
+
 HANDLERS: dict[str, Callable[[Services, Lane, Deliveries], Awaitable[str]]] = {
     "push": on_push,
     "installation": on_installation,
     "installation_repositories": on_installation,
     "repository": on_repository,
+    **dict.fromkeys(RESULT_EVENTS, on_result),
     BIND: on_bind,
+    JUDGE: on_judge,
 }

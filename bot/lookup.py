@@ -24,6 +24,7 @@ from rules.binding import (
 )
 from rules.model import (
     BindingCode,
+    Enrolment,
     InstallationState,
     LabRecord,
     Lineage,
@@ -32,7 +33,8 @@ from rules.model import (
     RepoMapping,
     SessionStatus,
 )
-from storage import accounts, labs, sessions
+from rules.session import SessionEvent, next_status
+from storage import accounts, invitations, labs, sessions
 from storage.accounts import Coverage
 from storage.audit import AuditEvent
 from storage.errors import MappingConflict, SessionConflict, StaleSession
@@ -71,6 +73,9 @@ async def find_binding(services: Services, push: Push, *, source: MappingSource 
     coverage = await _coverage(services, push)
     for _ in range(ROUNDS):
         given, state = await _known(services, push, coverage)
+        if state is not None and _is_overdue(state) and await sessions.expire(services.pool, state.session.session_id):
+            services.mappings.drop(push.repo.repo_id)
+            continue
         decision = bind(given)
         if isinstance(decision, NeedLineage):
             given = await _with_lineage(services, push, given)
@@ -151,6 +156,15 @@ async def _known(services: Services, push: Push, coverage: Coverage) -> tuple[Bi
     return given, None
 
 
+def _is_overdue(state: JudgingState) -> bool:
+    """Whether the deadline has passed of a session that a deadline ends: no schedule need have noticed it."""
+    session = state.session
+    if session.expires_at is None or session.expires_at > state.read_at:
+        return False
+    after = next_status(session.status, SessionEvent.DEADLINE_PASSED, session.deferred_by)
+    return after.status is not session.status
+
+
 async def _with_owner_of_now(services: Services, push: Push, given: BindingInput) -> BindingInput:
     """The same question with the owner that the API tells now, before anybody is refused by a payload."""
     assert push.installation_id is not None  # noqa: S101 (bind asks for the installation first)
@@ -171,7 +185,7 @@ async def _with_lineage(services: Services, push: Push, given: BindingInput) -> 
     if repo.repo_id != push.repo.repo_id:  # the name belongs to another repository by now
         return given
     line = [ident for ident in (lineage.parent_id, lineage.template_id, lineage.source_id) if ident is not None]
-    lab = await labs.by_base_repos(services.pool, line)
+    lab = await labs.by_base_repos(services.pool, line) or await invitations.lab_of(services.pool, repo.repo_id)
     given = replace(given, repo=repo, lineage=lineage, lab=lab)
     return given if lab is None else await _with_candidates(services, given, lab, lineage)
 
@@ -182,6 +196,7 @@ async def _with_candidates(services: Services, given: BindingInput, lab: LabReco
     parent = await services.mappings.find(lineage.parent_id) if lineage.parent_id is not None else None
     return replace(
         given,
+        lab=replace(lab, enrolment=Enrolment.CLOSED) if found.lab_is_over else lab,
         has_version=await labs.latest_version(services.pool, lab.lab_id) is not None,
         candidates=tuple([await _candidate(services, candidate) for candidate in found.sessions]),
         invited=found.invited_repo or found.invited_account,

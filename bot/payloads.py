@@ -7,7 +7,7 @@ demanded that no decision needs (GitHub webhook docs, "Webhook events and payloa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import orjson
@@ -54,7 +54,7 @@ class RepositoryPayload(_Model):
 
     id: Id
     full_name: Annotated[str, Field(pattern=r"^[^/\s]+/[^/\s]+$")]
-    private: bool = False
+    private: bool = True
     default_branch: str = "main"
     owner: OwnerPayload
 
@@ -136,6 +136,49 @@ class RepositoryEventPayload(_Model):
     installation: IdPayload | None = None
 
 
+class CheckSuitePayload(_Model):
+    """The `check_suite` object, also within a check-run. `head_branch`: null when several branches have the commit."""
+
+    head_sha: Sha
+    head_branch: str | None = None
+
+
+class CheckRunPayload(_Model):
+    """The `check_run` object."""
+
+    head_sha: Sha
+    check_suite: CheckSuitePayload | None = None
+
+    @property
+    def head_branch(self) -> str | None:
+        """The branch of its suite, if it is known."""
+        return self.check_suite.head_branch if self.check_suite is not None else None
+
+
+class WorkflowRunPayload(_Model):
+    """The `workflow_run` object."""
+
+    head_sha: Sha
+    head_branch: str | None = None
+
+
+class ResultPayload(_Model):
+    """`check_run`, `check_suite` and `workflow_run`: wake-ups only. How a run ended is read from the API."""
+
+    repository: IdPayload
+    check_run: CheckRunPayload | None = None
+    check_suite: CheckSuitePayload | None = None
+    workflow_run: WorkflowRunPayload | None = None
+
+    @property
+    def subject(self) -> CheckRunPayload | CheckSuitePayload | WorkflowRunPayload:
+        """What has a result. UnreadablePayloadError if there is none."""
+        found = self.check_run or self.check_suite or self.workflow_run
+        if found is None:
+            raise UnreadablePayloadError("the body has no check_run, check_suite or workflow_run")
+        return found
+
+
 class BindPayload(_Model):
     """Our own inbox entry: a repository that an installation covers shall be bound and its head judged."""
 
@@ -143,13 +186,27 @@ class BindPayload(_Model):
     full_name: Annotated[str, Field(pattern=r"^[^/\s]+/[^/\s]+$")]
 
 
+class JudgePayload(BaseModel):
+    """Our own inbox entry: somebody woke this session, and its head shall be judged again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    session_id: UUID
+    trigger: Literal["rerun", "fact", "staff"]
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What the receiver reads of any body, to choose its lane. Every part may be missing."""
+    """What the receiver reads of any body, to choose its lane. Every part may be missing.
+
+    `app_id`, `app_slug`: the App whose check-run or check suite it is.
+    """
 
     action: str | None
     installation_id: int | None
     repo_id: int | None
+    app_id: int | None = None
+    app_slug: str | None = None
 
 
 def _id_of(value: Any) -> int | None:
@@ -177,11 +234,21 @@ def envelope(body: bytes) -> Envelope:
     """
     data = _object(body)
     action = data.get("action")
+    app = _app_of(data)
+    slug = app.get("slug") if isinstance(app, dict) else None
     return Envelope(
         action=action[:64] if isinstance(action, str) else None,
         installation_id=_id_of(data.get("installation")),
         repo_id=_id_of(data.get("repository")),
+        app_id=_id_of(app),
+        app_slug=slug[:64] if isinstance(slug, str) else None,
     )
+
+
+def _app_of(data: dict[str, Any]) -> Any:
+    """The App that a check-run or check suite belongs to."""
+    check = data.get("check_run", data.get("check_suite"))
+    return check.get("app") if isinstance(check, dict) else None
 
 
 def read(model: type[Payload], body: bytes) -> Payload:

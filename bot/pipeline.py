@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
-from bot import reports
+from bot import reports, visibility
 from bot.budget import OverBudgetError, within_budget
+from bot.facts import HeadResults, of_snapshot
 from bot.gather import gather, newest_head
 from bot.lookup import Found, find_binding
 from bot.services import Services
@@ -22,7 +23,7 @@ from rules.model import ZERO_SHA, BindingCode, CannotVerify, LabRecord, Push, Se
 from rules.patterns import PatternError
 from rules.session import event_of, next_status
 from rules.verdict import facts_digest, judge
-from storage import progress
+from storage import headfacts, inbox, progress
 from storage.errors import LeaseLost
 from storage.lanes import Lane
 from storage.progress import JudgingState, SaveResult, SaveVerdict, Trigger
@@ -70,6 +71,8 @@ async def judge_arrival(services: Services, arrival: Arrival) -> str:
     """
     for _ in range(ROUNDS):
         found = await find_binding(services, arrival.pushes[-1])
+        if found.state is not None and found.state.mapping is not None:
+            await visibility.follow(services, arrival.pushes[-1].repo, found.state.mapping)
         if isinstance(found.decision, Ignored | Rejected):
             return await reports.save_refusal(services, arrival, found)
         word = await _judge(services, arrival, found)
@@ -93,7 +96,17 @@ async def _judge(services: Services, arrival: Arrival, found: Found) -> str | No
         gone = Found(Ignored(BindingCode.BRANCH_DELETED, state.session), state, lab)
         return await reports.save_refusal(services, arrival, gone)
     snapshot = await gather(services, client, lab, state, head)
-    verdict = snapshot if isinstance(snapshot, CannotVerify) else await decide(state, snapshot)
+    if isinstance(snapshot, CannotVerify):
+        return await _save(services, arrival, Judged(state, lab, last.push, snapshot, preview=preview))
+    state = of_snapshot(state, snapshot)
+    results = HeadResults(services, client, state, head.sha)
+    verdict = await decide(state, snapshot)
+    while isinstance(verdict, Verdict) and not preview:  # what a step waits for may be there: each kind is asked once
+        facts = await results.learn(verdict, state.facts)
+        if facts is None:
+            break
+        state = replace(state, facts=facts)
+        verdict = await decide(state, snapshot)
     return await _save(services, arrival, Judged(state, lab, last.push, verdict, preview=preview))
 
 
@@ -138,6 +151,9 @@ async def _save(services: Services, arrival: Arrival, judged: Judged) -> str | N
         deliveries=tuple(inbox_id for inbox_id, other in waiting if other is push),
         superseded=tuple((inbox_id, other) for inbox_id, other in waiting if other is not push),
     )
+    if await _is_no_news(services, judgement):
+        await inbox.finish(services.pool, arrival.lane, arrival.inbox_ids, "done", "no_news")
+        return "no_news"
     match await progress.save(services.pool, judgement):
         case SaveResult.SAVED:
             return judgement.outcome.value
@@ -147,6 +163,17 @@ async def _save(services: Services, arrival: Arrival, judged: Judged) -> str | N
             raise LeaseLost(f"lane {arrival.lane.lane_id} was taken over")
         case SaveResult.STALE_BINDING | SaveResult.STALE_ACCEPTED:
             return None
+
+
+async def _is_no_news(services: Services, judgement: SaveVerdict) -> bool:
+    """Whether a result only told what was known: of one workflow several events tell. It leaves nothing in the ledger.
+
+    (The database finds such a judgement by itself, but only while no judgement has changed the session.)
+    """
+    verdict = judgement.verdict
+    if judgement.trigger != "fact" or isinstance(verdict, CannotVerify) or verdict.gains or verdict.losses:
+        return False
+    return await headfacts.judged_alike(services.pool, judgement)
 
 
 def _is_told(arrival: Arrival, judged: Judged) -> bool:
@@ -183,6 +210,9 @@ async def judge_branch(
     wake = Push(None, installation_id, repo, f"refs/heads/{repo.default_branch}", ZERO_SHA, ZERO_SHA)
     found = await find_binding(services, wake)
     if isinstance(found.decision, Ignored | Rejected) or found.state is None:
+        if isinstance(found.decision, Rejected):  # the head as it is now carries the reason
+            head = await services.app.installation(installation_id).branch_head(repo.full_name, repo.default_branch)
+            wake = replace(wake, after=head or ZERO_SHA)
         return await reports.save_refusal(services, Arrival(lane, (wake,), (inbox_id,), trigger), found)
     on_branch = replace(wake, ref=f"refs/heads/{found.state.version.lab.branch}")
     return await judge_arrival(services, Arrival(lane, (on_branch,), (inbox_id,), trigger))

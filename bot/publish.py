@@ -18,6 +18,7 @@ from prometheus_client import Counter
 
 from bot.retry import ATTEMPTS, delay_before_retry
 from bot.services import Services
+from github.answers import MAX_ANNOTATIONS
 from github.client import InstallationClient
 from github.errors import GitHubError, InstallationError, Permanent, RateLimited
 from storage import outbox
@@ -116,9 +117,21 @@ class Publisher:
         if time.monotonic() > send_until:  # a process that wakes from a freeze comes here before its time-out fires
             raise TimeoutError
         run_id = found if found is not None else await client.create_check_run(item.repo_full_name, run)
+        if len(run.annotations) > MAX_ANNOTATIONS:
+            await self._send_annotations(client, item, run_id, fresh=found is None)
         await outbox.sent_check_run(self._services.pool, item, run_id)
         REPORTS.labels("check_run", "found" if found is not None else "sent").inc()
         log.info("check_run", repo=item.repo_id, head=run.head_sha, conclusion=run.conclusion, check_run=run_id)
+
+    async def _send_annotations(
+        self, client: InstallationClient, item: OutboxItem, run_id: int, *, fresh: bool
+    ) -> None:
+        """Add what one request could not take. What an earlier attempt has added is counted, and not added again."""
+        run, sent = item.check_run, MAX_ANNOTATIONS
+        if not fresh:
+            sent = await client.count_annotations(item.repo_full_name, run_id)
+        while sent < len(run.annotations):
+            sent = await client.add_annotations(item.repo_full_name, run_id, run, sent)
 
     async def _send_status(self, client: InstallationClient, item: OutboxItem) -> None:
         if item.status is None:

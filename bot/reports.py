@@ -45,13 +45,14 @@ async def wanted(
         session_url=judging.session_url(state.session.session_id),
         repo_full_name=push.repo.full_name,
         branch=push.branch,
-        template_sha=state.version.commit_sha,
+        template_sha=state.template_sha,
         template_url=f"{judging.web_url}/{lab.base_repo_full_name}.git",
         report_status=judging.report_status,
         hints_due=len(blocked),
         deadline=state.session.expires_at,
         clears_failure=clears_failure,
         protected_sha=_nearest_template(state, verdict),
+        clone_url=f"{judging.web_url}/{push.repo.full_name}.git",
     )
     report = (render_preview if preview else render)(verdict, context)
     return _wanted(push, state.mapping.installation_id, state.session, report, weak=preview)
@@ -108,7 +109,7 @@ async def save_refusal(services: Services, arrival: Arrival, found: Found) -> st
         head_sha=push.after,
         sender_id=push.sender_id,
         delivery_id=push.delivery_id,
-        detail={"detail": decision.detail} if isinstance(decision, Rejected) and decision.detail else {},
+        detail=_detail(decision, found.lab),
     )
     rejection = SaveRejection(
         lane=arrival.lane,
@@ -118,6 +119,14 @@ async def save_refusal(services: Services, arrival: Arrival, found: Found) -> st
     )
     await progress.save_rejection(services.pool, rejection)
     return decision.code.value
+
+
+def _detail(decision: Ignored | Rejected, lab: LabRecord | None) -> dict[str, object]:
+    """What a refusal is besides its code: the lab that it is about, by which its page finds it, and words for staff."""
+    if isinstance(decision, Ignored):
+        return {}
+    told: dict[str, object] = {"detail": decision.detail} if decision.detail else {}
+    return told | ({"lab_id": lab.lab_id} if lab is not None else {})
 
 
 def _notice(judging: Judging, push: Push, decision: Rejected, lab: LabRecord | None) -> WantedReport | None:
@@ -133,6 +142,7 @@ def _notice(judging: Judging, push: Push, decision: Rejected, lab: LabRecord | N
         lab_title=lab.title if lab is not None else "",
         session_id=session.session_id if session is not None else None,
         session_url=judging.session_url(session.session_id) if session is not None else None,
+        join_url=judging.join_url(lab.slug) if lab is not None else None,
         report_status=judging.report_status,
         deadline=session.expires_at if session is not None else None,
     )

@@ -5,23 +5,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import structlog
 from pgqueuer import PgQueuer
 from pgqueuer.db import AsyncpgDriver
 
 from bot.services import Services
+from bot.templates import look_at_quiet_templates
 from storage import inbox
 from storage.database import session_connection
 
 log = structlog.get_logger(__name__)
 
 HOURLY = "7 * * * *"  # not on the full hour, when everybody's clocks strike
-
-# Bodies hold names and addresses: they go once processed and past the time in which GitHub can redeliver them, 3 days
-# on github.com and 7 on GHES (GitHub docs, "Redelivering webhooks"), with a day's margin.
-KEEP_BODIES = timedelta(days=8)
+EACH_QUARTER = "4,19,34,49 * * * *"
 
 
 async def run_schedules(dsn: str, services: Services) -> None:
@@ -33,6 +29,10 @@ async def run_schedules(dsn: str, services: Services) -> None:
         async def _retention(_schedule: object) -> None:
             await forget_bodies(services)
 
+        @scheduler.schedule("stepgate-templates", EACH_QUARTER, clean_old=True)
+        async def _templates(_schedule: object) -> None:
+            await look_at_quiet_templates(services)
+
         try:
             await scheduler.sm.run()
         finally:
@@ -42,7 +42,7 @@ async def run_schedules(dsn: str, services: Services) -> None:
 async def forget_bodies(services: Services) -> int:
     """Delete the bodies of deliveries finished long enough ago, a thousand at a time; how many they were."""
     total = 0
-    while forgotten := await inbox.forget_bodies(services.pool, KEEP_BODIES):
+    while forgotten := await inbox.forget_bodies(services.pool, services.keep_bodies):
         total += forgotten
     if total:
         log.info("bodies_forgotten", deliveries=total)

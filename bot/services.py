@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal, Protocol
 from uuid import UUID
 
 from github.client import GitHubApp
 from github.trees import Trees
-from rules.model import RepoMapping
+from rules.model import Repo, RepoMapping
 from storage.database import Pool
 
 
@@ -19,8 +20,8 @@ class MappingLookup(Protocol):
         """The active mapping of the repository with this numeric id, or None."""
         ...
 
-    async def rename(self, repo_id: int, full_name: str) -> bool:
-        """The repository has this name now; whether that was news."""
+    async def see(self, repo: Repo) -> bool:
+        """Take over what GitHub says of the repository now; whether that was news."""
         ...
 
     def drop(self, repo_id: int) -> None:
@@ -45,13 +46,18 @@ class Judging:
         """Address of a session's page."""
         return f"{self.public_url}/sessions/{session_id}"
 
+    def join_url(self, slug: str) -> str:
+        """Address of a lab's page for those who want to start it."""
+        return f"{self.public_url}/join/{slug}"
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The outside world, as the bot sees it."""
+    """The outside world, as the bot sees it. `keep_bodies`: how long bodies of processed deliveries are kept."""
 
     pool: Pool
     app: GitHubApp
     trees: Trees
     mappings: MappingLookup
     judging: Judging
+    keep_bodies: timedelta = timedelta(days=8)

@@ -19,6 +19,7 @@ from aiohttp import web
 from prometheus_client import Counter
 
 from bot.payloads import Envelope, UnreadablePayloadError, envelope
+from bot.wanted import RESULT_EVENTS, ResultFilter
 from storage.database import is_transient
 from storage.inbox import NewDelivery
 
@@ -36,7 +37,8 @@ LARGE_AT_ONCE = 4
 # Only the bytes of the body are signed, so the header must have exactly GitHub's form before it is compared.
 SIGNATURE = re.compile(rb"sha256=[0-9a-f]{64}")
 
-# Events that somebody here acts upon; all others, also those of later GitHub versions, are acknowledged and dropped.
+# Events that somebody here acts upon, besides some RESULT_EVENTS; all others, also those of later GitHub versions, are
+# acknowledged and dropped.
 REPOSITORY_EVENTS = frozenset({"push", "repository"})
 INSTALLATION_EVENTS = frozenset({"installation", "installation_repositories"})
 EVENTS = REPOSITORY_EVENTS | INSTALLATION_EVENTS
@@ -67,7 +69,7 @@ def lane_of(event: str, parts: Envelope) -> str:
     """The lane in which a delivery is processed: one repository, one installation, or the quarantine."""
     if event in INSTALLATION_EVENTS and parts.installation_id is not None:
         return f"installation:{parts.installation_id}"
-    if event in REPOSITORY_EVENTS and parts.repo_id is not None:
+    if event in REPOSITORY_EVENTS | RESULT_EVENTS and parts.repo_id is not None:
         return f"repo:{parts.repo_id}"
     return QUARANTINE_LANE
 
@@ -78,11 +80,20 @@ def _header(request: web.Request, name: str) -> str:
     return values[0] if len(values) == 1 else ""
 
 
-def _new_delivery(event: str, guid: UUID, body: bytes) -> NewDelivery:
+def read_envelope(body: bytes) -> Envelope:
+    """The envelope of a body; an empty one if it cannot be read."""
     try:
-        parts = envelope(body)
+        return envelope(body)
     except UnreadablePayloadError:
-        parts = Envelope(action=None, installation_id=None, repo_id=None)
+        return Envelope(action=None, installation_id=None, repo_id=None)
+
+
+def new_delivery(event: str, guid: UUID, body: bytes, parts: Envelope | None = None) -> NewDelivery:
+    """A verified body as an entry of the inbox; one that cannot be read goes to the quarantine.
+
+    `parts`: its envelope, if it was read before.
+    """
+    parts = parts or read_envelope(body)
     return NewDelivery(
         guid=guid,
         event=event,
@@ -105,13 +116,21 @@ class _TooLargeError(Exception):
 class Webhook:
     """The receiver: holds the secrets (current first, then the one being retired) and the inbox's recorder.
 
-    `read_timeout`: seconds in which a body must arrive.
+    `results`: which RESULT_EVENTS are stored; None: none of them. `read_timeout`: seconds in which a body must arrive.
     """
 
-    def __init__(self, *, record: Record, secrets: Sequence[str], read_timeout: float = READ_TIMEOUT) -> None:
+    def __init__(
+        self,
+        *,
+        record: Record,
+        secrets: Sequence[str],
+        results: ResultFilter | None = None,
+        read_timeout: float = READ_TIMEOUT,
+    ) -> None:
         if not secrets or not all(secrets):
             raise ValueError("a webhook secret is required")
         self._record = record
+        self._results = results
         self._secrets = tuple(secret.encode() for secret in secrets)
         self._read_timeout = read_timeout
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
@@ -177,11 +196,15 @@ class Webhook:
             return _answer(request, 400, "the headers X-GitHub-Event and X-GitHub-Delivery are needed, once each")
         if request.content_type != "application/json":
             return _answer(request, 415, "set the webhook's content type to application/json")
-        if event not in EVENTS:
+        if event not in EVENTS and (event not in RESULT_EVENTS or self._results is None):
             RECEIVED.labels("other", "not_needed").inc()
             return _answer(request, 202, "not needed")
         try:
-            new = await self._record(_new_delivery(event, guid, body))
+            parts = read_envelope(body)
+            if event in RESULT_EVENTS and self._results is not None and not await self._results.wants(event, parts):
+                RECEIVED.labels(event, "not_needed").inc()
+                return _answer(request, 202, "not needed")
+            new = await self._record(new_delivery(event, guid, body, parts))
         except Exception as error:
             if not is_transient(error):
                 raise
@@ -201,10 +224,17 @@ def _answer(request: web.Request, status: int, text: str, *, close: bool = False
 
 
 def add_routes(
-    app: web.Application, *, record: Record, secrets: Sequence[str], read_timeout: float = READ_TIMEOUT
+    app: web.Application,
+    *,
+    record: Record,
+    secrets: Sequence[str],
+    results: ResultFilter | None = None,
+    read_timeout: float = READ_TIMEOUT,
 ) -> None:
     """Mount POST /webhook. `record` stores one delivery durably and tells whether it was new; `secrets`: one or two.
 
-    `read_timeout`: seconds in which a body must arrive.
+    `results`: which results of checks and workflows are stored; None: none. `read_timeout`: seconds in which a body
+    must arrive.
     """
-    app.router.add_post("/webhook", Webhook(record=record, secrets=secrets, read_timeout=read_timeout).receive)
+    receiver = Webhook(record=record, secrets=secrets, results=results, read_timeout=read_timeout)
+    app.router.add_post("/webhook", receiver.receive)
