@@ -16,7 +16,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Rule(StrEnum):
     """Who a route answers."""
 
-    PUBLIC = "public"  # anybody; what it shows holds nothing that is not public, or it has a check of its own
+    UNGUARDED = "unguarded"  # anybody, from anywhere: it shows all the same (probes, files), or checks a signature
+    PUBLIC = "public"  # anybody who may look at pages; what it shows holds nothing that is not public
     SIGNED_IN = "signed in"  # everybody who has signed in
     OWN_SESSION = "own session"  # staff, and the learner of the session `{session_id}` of the address
     STAFF = "staff"
@@ -34,11 +35,14 @@ class Role(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Visitor:
     """Who makes a request. `account_id` None: not signed in with GitHub (the operator at this machine may still be
-    staff). `login`: for display only."""
+    staff). `login`: for display only. `installations`: the newest installations of the App that GitHub let the person
+    see when they signed in, by id.
+    """
 
     account_id: int | None = None
     login: str = ""
     role: Role = Role.NOBODY
+    installations: frozenset[int] = frozenset()
 
     @property
     def is_staff(self) -> bool:
@@ -61,6 +65,11 @@ def add_route(app: web.Application, method: str, path: str, handler: Handler, ru
 def declare(app: web.Application, route: AbstractRoute, rule: Rule) -> None:
     """Name the rule of a route that somebody else mounted."""
     app[RULES][route] = rule
+
+
+def rule_of(request: web.Request) -> Rule | None:
+    """The rule of the route that this request was matched with; None: nobody named one."""
+    return request.app[RULES].get(request.match_info.route)
 
 
 def visitor(request: web.Request) -> Visitor:

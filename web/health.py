@@ -52,8 +52,8 @@ def add_routes(app: web.Application, probes: Mapping[str, Probe]) -> None:
         }
         return web.json_response(body, status=200 if ready else 503)
 
-    add_route(app, "GET", "/healthz", healthz, Rule.PUBLIC)
-    add_route(app, "GET", "/readyz", readyz, Rule.PUBLIC)
+    add_route(app, "GET", "/healthz", healthz, Rule.UNGUARDED)
+    add_route(app, "GET", "/readyz", readyz, Rule.UNGUARDED)
 
 
 def database_is_ready(pool: Pool) -> Probe:

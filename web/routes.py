@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import aiohttp_jinja2
-import jinja2
 from aiohttp import web
 
-from web import access, health, security, sessions
+from web import access, auth, guard, health, join, live, monitor, schema, sessions
 from web.access import Rule
 from web.site import SITE, Site
+from web.templating import mount_templates
 
-HERE = Path(__file__).parent
+#: Where deliveries arrive: the receiver checks their signatures itself.
+RECEIVER = "/webhook"
 
 
 def add_routes(app: web.Application, site: Site) -> None:
-    """Mount all pages, probes and files."""
+    """Mount all pages, probes and files, with the guard before them. A receiver must be mounted already."""
     app[SITE] = site
     app[access.RULES] = {}
-    environment = aiohttp_jinja2.setup(
-        app,
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["moment"] = sessions.moment
-    app.on_response_prepare.append(security.add_headers)
+    guard.mount(app, site)
+    for route in app.router.routes():
+        if route.resource is not None and route.resource.canonical == RECEIVER:
+            access.declare(app, route, Rule.UNGUARDED)
+    mount_templates(app)
+    auth.add_routes(app, site)
     health.add_routes(app, site.probes)
+    live.add_routes(app)
+    monitor.add_routes(app)
     sessions.add_routes(app)
-    access.add_route(app, "GET", "/static/style.css", _stylesheet, Rule.PUBLIC)
-
-
-async def _stylesheet(_request: web.Request) -> web.FileResponse:
-    return web.FileResponse(HERE / "static" / "style.css", headers={"Cache-Control": "public, max-age=300"})
+    join.add_routes(app)
+    schema.add_routes(app)

@@ -1,15 +1,30 @@
-"""A session as its page and `app.py sessions show` tell it: plain words made of what storage read. Pure functions."""
+"""A session as its page and `app.py sessions show` tell it: plain words made of what storage read. Pure functions.
+
+Three audiences: staff see everything; the learner sees all but who decided and raw codes; the public sees what the
+public check-run shows and nothing else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Literal
+from datetime import datetime
 from urllib.parse import quote
 
-from rules.model import Outcome, SessionStatus, Violation, ViolationCode
-from storage.views import AttemptView, Notice, SessionView, StepView
+from rules.model import Outcome, SessionStatus
+from storage.session_history import History
+from storage.views import AttemptView, SessionView, StepView
+from web.session_lines import (
+    AttemptLine,
+    Audience,
+    NoticeLine,
+    StepLine,
+    attempt_line,
+    notice_line,
+    step_line,
+)
+from web.session_offers import refusals
+from web.session_timeline import EventLine, event_line
 
 STATUS_WORDS: Mapping[SessionStatus, str] = {
     SessionStatus.IN_PROGRESS: "in progress",
@@ -22,97 +37,28 @@ DEFERRED_WORDS: Mapping[str | None, str] = {
     "staff": "paused by staff",
     "installation": "paused: the App cannot see the repository at the moment",
 }
-VERDICT_WORDS: Mapping[Outcome, str] = {
-    Outcome.ACCEPTED: "accepted",
-    Outcome.BLOCKED: "blocked",
-    Outcome.PREVIEW: "preview: another branch, nothing was saved",
-    Outcome.SUPERSEDED: "not judged: a newer push was waiting",
-    Outcome.CANNOT_VERIFY: "could not be verified",
-}
-REASON_WORDS: Mapping[str | None, str] = {
-    "TRUNCATED": "GitHub did not list all files",
-    "TOO_LARGE": "the repository is too large to be judged",
-    "HEAD_GONE": "the commit is no longer there",
-    "LAB_FILE": "the lab's own rules have a fault; its author has to repair it",
-    "GITHUB": "GitHub did not answer as it should",
-}
-NOTICE_WORDS: Mapping[str, str] = {
-    "TAG": "a tag was pushed; only branches are judged",
-    "BRANCH_DELETED": "a branch was deleted",
-    "SESSION_COMPLETED": "pushed after the session was complete; not judged any more",
-    "SESSION_DEFERRED": "pushed while the session was paused; not judged",
-    "SESSION_EXPIRED": "pushed after the deadline; not judged",
-    "OWNER_CHANGED": "the repository has another owner now; staff have to connect it again",
-}
 
 
 @dataclass(frozen=True, slots=True)
-class StepLine:
-    """A line of the table of steps. `state` is a word for programs, `words` the same for people."""
+class HintLine:
+    """A hint of the step to work on; `shown`: the learner sees it already."""
 
-    id: str
-    number: int
-    title: str
-    optional: bool
-    state: Literal["done", "open", "locked"]
-    words: str
-    completed_at: datetime | None
-    commit_sha: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ViolationLine:
-    """A line of a table `file -> step -> why`."""
-
-    path: str
-    code: str
-    steps: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptLine:
-    """A judged push. `gained`, `lost`: step ids."""
-
-    attempt_id: int
-    at: datetime
-    trigger: str
-    ref: str
-    after: str
-    forced: bool
-    verdict: str
-    words: str
-    codes: tuple[str, ...]
-    violations: tuple[ViolationLine, ...]
-    total_violations: int
-    gained: tuple[str, ...]
-    lost: tuple[str, ...]
-
-    @property
-    def more_violations(self) -> int:
-        """How many violations are not listed."""
-        return self.total_violations - len(self.violations)
-
-
-@dataclass(frozen=True, slots=True)
-class NoticeLine:
-    """Deliveries of one day that were not judged."""
-
-    day: date
-    code: str
-    words: str
-    ref: str
-    count: int
+    text: str
+    shown: bool
 
 
 @dataclass(frozen=True, slots=True)
 class SessionPage:
-    """Everything that the page shows.
+    """Everything that the page shows to its audience.
 
-    `blocked`: the newest judged push, if it is blocked. `numbers`: a step's id -> "2. Title".
+    `blocked`: the newest judged push, if it is blocked. `numbers`: a step's id -> "2. Title". `timeline`: attempts and
+    events, the newest first. `older`: the attempt before which the next page of them begins. `refused`: an action of
+    staff -> why it cannot be done now. `epoch`: what forms say that they saw.
     """
 
+    audience: Audience
     session_id: str
+    epoch: int
     lab_title: str
     lab_slug: str
     version: int
@@ -129,6 +75,20 @@ class SessionPage:
     notices: tuple[NoticeLine, ...]
     blocked: AttemptLine | None
     numbers: Mapping[str, str]
+    timeline: tuple[EventLine | AttemptLine, ...]
+    older: int | None
+    hints: tuple[HintLine, ...]
+    hints_of: str
+    blocked_in_row: int
+    help_at: datetime | None
+    help_words: str | None
+    bound: bool
+    refused: Mapping[str, str]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether pushes are judged."""
+        return SessionStatus(self.status).is_open
 
     def count(self, *, optional: bool, done: bool = False) -> int:
         """How many steps are (not) optional, and if `done` complete as well."""
@@ -139,101 +99,98 @@ class SessionPage:
         return ", ".join(self.numbers.get(step_id, step_id) for step_id in step_ids)
 
 
-def page_of(view: SessionView, web_url: str) -> SessionPage:
-    """Put a session into words. `web_url`: GitHub's pages, without trailing slash."""
+def page_of(
+    view: SessionView,
+    web_url: str,
+    history: History | None = None,
+    *,
+    audience: Audience = "staff",
+    first_page: bool = True,
+) -> SessionPage:
+    """Put a session into words for an audience. `web_url`: GitHub's pages, without trailing slash; `first_page`: the
+    view has the newest attempts.
+    """
     numbers = {line.step.id: f"{number}. {line.step.title}" for number, line in enumerate(view.steps, start=1)}
-    attempts = tuple(_attempt(attempt, numbers) for attempt in view.attempts)
-    judged = (line for line in attempts if line.verdict in (Outcome.ACCEPTED, Outcome.BLOCKED, Outcome.CANNOT_VERIFY))
-    newest = next(judged, None)
+    url = f"{web_url}/{quote(view.repo_full_name)}" if view.repo_full_name else None
+    attempts = tuple(attempt_line(attempt, numbers, url, audience) for attempt in view.attempts)
+    newest = view.newest or next((each for each in view.attempts if each.verdict in _JUDGED), None)
+    newest_line = attempt_line(newest, numbers, url, audience) if newest is not None else None
+    waiting = newest.waiting if newest is not None and newest.verdict in _ANSWERED else {}
+    steps = tuple(step_line(number, step, numbers, waiting) for number, step in enumerate(view.steps, start=1))
+    public = audience == "public"
+    hinted = _to_work_on(view, steps, newest)
+    events = () if public else _events(history or History(), numbers, audience)
     session = view.session
-    status_words = STATUS_WORDS[session.status]
-    if session.status is SessionStatus.DEFERRED:
-        status_words = DEFERRED_WORDS.get(session.deferred_by, status_words)
+    status, status_words = _status(view, audience)
+    shown = attempts if not public else (newest_line,) if newest_line is not None else ()
     return SessionPage(
+        audience=audience,
         session_id=str(session.session_id),
+        epoch=session.epoch,
         lab_title=view.lab_title,
         lab_slug=view.lab_slug,
         version=view.version_number,
-        learner=view.learner.login,
+        learner="" if public else view.learner.login,
         repository=view.repo_full_name,
-        repository_url=f"{web_url}/{quote(view.repo_full_name)}" if view.repo_full_name else None,
-        status=session.status.value,
+        repository_url=url,
+        status=status.value,
         status_words=status_words,
         started_at=session.started_at,
         last_activity_at=view.last_activity_at,
         expires_at=session.expires_at,
-        steps=tuple(_step(number, step, numbers) for number, step in enumerate(view.steps, start=1)),
-        attempts=attempts,
-        notices=tuple(_notice(notice) for notice in view.notices),
-        blocked=newest if newest is not None and newest.verdict == Outcome.BLOCKED else None,
+        steps=steps,
+        attempts=shown,
+        notices=() if public else tuple(notice_line(notice) for notice in view.notices),
+        blocked=newest_line if newest_line is not None and newest_line.verdict == Outcome.BLOCKED else None,
         numbers=numbers,
+        timeline=tuple(sorted((*shown, *events), key=lambda line: line.at, reverse=True)),
+        older=view.attempts[-1].attempt_id if view.older and not public else None,
+        hints=_hints(hinted, view.blocked_in_row, audience) if first_page else (),
+        hints_of=numbers[hinted.step.id] if hinted is not None else "",
+        blocked_in_row=view.blocked_in_row,
+        help_at=None if public else view.help_at,
+        help_words=None if public else view.help_words,
+        bound=view.bound,
+        refused=refusals(session, bound=view.bound),
     )
 
 
-def _step(number: int, view: StepView, numbers: Mapping[str, str]) -> StepLine:
-    state: Literal["done", "open", "locked"]
-    if view.state == "completed":
-        state, words = "done", "complete"
-    elif view.missing:
-        state, words = "locked", "after " + ", ".join(numbers.get(name, name) for name in view.missing)
-    else:
-        state, words = "open", "open"
-    if view.state == "reopened":
-        words += " (was complete before)"
-    done = state == "done"
-    return StepLine(
-        id=view.step.id,
-        number=number,
-        title=view.step.title,
-        optional=view.step.optional,
-        state=state,
-        words=words,
-        completed_at=view.completed_at if done else None,
-        commit_sha=view.commit_sha if done else None,
+def _status(view: SessionView, audience: Audience) -> tuple[SessionStatus, str]:
+    """The status and its words. That somebody is stuck is nobody else's business."""
+    status = view.session.status
+    if audience == "public" and status.is_open:
+        status = SessionStatus.IN_PROGRESS
+    if status is SessionStatus.DEFERRED and view.session.deferred_by in DEFERRED_WORDS:
+        return status, DEFERRED_WORDS[view.session.deferred_by]
+    if status is SessionStatus.STUCK and view.help_at is not None:
+        return status, "stuck: help is asked for"
+    return status, STATUS_WORDS[status]
+
+
+_JUDGED = frozenset({Outcome.ACCEPTED, Outcome.BLOCKED, Outcome.CANNOT_VERIFY})
+_ANSWERED = frozenset({Outcome.ACCEPTED, Outcome.BLOCKED})
+
+
+def _events(history: History, numbers: Mapping[str, str], audience: Audience) -> tuple[EventLine, ...]:
+    staff = audience == "staff"
+    return tuple(
+        event_line(each, numbers, history.logins, for_staff=staff, undoable=staff and each.event_id in history.undoable)
+        for each in history.events
     )
 
 
-def _attempt(view: AttemptView, numbers: Mapping[str, str]) -> AttemptLine:
-    words = VERDICT_WORDS[view.verdict]
-    if view.verdict is Outcome.CANNOT_VERIFY:
-        words += f": {REASON_WORDS.get(view.reason, 'the reason is in the log')}"
-    elif view.verdict is Outcome.ACCEPTED and view.violations_total:
-        words += ", with warnings"
-    return AttemptLine(
-        attempt_id=view.attempt_id,
-        at=view.created_at,
-        trigger=view.trigger,
-        ref=view.ref.removeprefix("refs/heads/"),
-        after=view.after_sha,
-        forced=view.forced,
-        verdict=view.verdict.value,
-        words=words,
-        codes=tuple(sorted({violation.code.value for violation in view.violations})),
-        violations=tuple(_violation(violation, numbers) for violation in view.violations),
-        total_violations=view.violations_total,
-        gained=tuple(gain.step_id for gain in view.gains),
-        lost=tuple(loss.step_id for loss in view.losses),
+def _to_work_on(view: SessionView, steps: Sequence[StepLine], newest: AttemptView | None) -> StepView | None:
+    """The step that hints are for, as the check-run chooses it: what blocks comes first, required before optional."""
+    missing = {name for violation in newest.violations for name in violation.missing} if newest is not None else set()
+    ready = [known for known, line in zip(view.steps, steps, strict=True) if line.state in ("open", "waiting")]
+    waiting = {line.id for line in steps if line.state == "waiting"}
+    ready.sort(key=lambda known: (known.step.id not in missing, known.step.optional, known.step.id in waiting))
+    return ready[0] if ready else None
+
+
+def _hints(known: StepView | None, due: int, audience: Audience) -> tuple[HintLine, ...]:
+    """One hint for each blocked head in a row; staff also see those to come."""
+    hints = known.step.hints if known is not None else ()
+    return tuple(
+        HintLine(text, number <= due) for number, text in enumerate(hints, 1) if number <= due or audience == "staff"
     )
-
-
-def _violation(violation: Violation, numbers: Mapping[str, str]) -> ViolationLine:
-    steps = ", ".join(numbers.get(name, name) for name in violation.owners)
-    return ViolationLine(violation.path, violation.code.value, steps, _why(violation, numbers))
-
-
-def _why(violation: Violation, numbers: Mapping[str, str]) -> str:
-    match violation.code:
-        case ViolationCode.OUT_OF_ORDER:
-            why = "comes after " + ", ".join(numbers.get(name, name) for name in violation.missing)
-        case ViolationCode.PROTECTED_PATH:
-            why = "belongs to the lab; only the lab's template changes it"
-        case ViolationCode.UNMAPPED_PATH:
-            why = "no step of the lab names this file"
-        case ViolationCode.REWORK:
-            why = "belongs to a step that is complete already"
-    return f"{why}; did you mean {violation.suggestion}?" if violation.suggestion else why
-
-
-def _notice(notice: Notice) -> NoticeLine:
-    words = NOTICE_WORDS.get(notice.code, notice.code)
-    return NoticeLine(notice.day, notice.code, words, (notice.ref or "").removeprefix("refs/"), notice.count)

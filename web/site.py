@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hmac
+import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,9 +23,37 @@ class SignIn:
     """Credentials of signing in with GitHub, and the key (at least 32 characters) of the cookie."""
 
     client_id: str
-    client_secret: str
-    session_key: str
+    client_secret: str = field(repr=False)
+    session_key: str = field(repr=False)
     api_url: str
+
+
+class LocalLink:
+    """The secret of the one-time link by which whoever reads the terminal becomes staff. Each works once."""
+
+    def __init__(self) -> None:
+        self._token = secrets.token_urlsafe(32)
+        self._root = ""
+        self._announce: Callable[[str], None] | None = None
+
+    def announce(self, root: str, say: Callable[[str], None]) -> None:
+        """Tell the link now, and the next one whenever one was used. `root`: where this process listens."""
+        self._root, self._announce = root, say
+        say(self.address)
+
+    @property
+    def address(self) -> str:
+        """The link that works now."""
+        return f"{self._root}/login/local?token={self._token}"
+
+    def take(self, token: str) -> bool:
+        """Use the link up; False: `token` is not its secret."""
+        if not hmac.compare_digest(token.encode(), self._token.encode()):
+            return False
+        self._token = secrets.token_urlsafe(32)
+        if self._announce is not None:
+            self._announce(self.address)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +62,7 @@ class Site:
 
     `web_url`: GitHub's pages; `public_url`: our own root as browsers reach it; both without trailing slash. `staff`:
     account ids. `sign_in` None: nobody can sign in with GitHub; then pages are for this machine only, behind the
-    one-time link with `local_token`.
+    one-time link `local_link`.
     """
 
     pool: Pool
@@ -43,7 +73,7 @@ class Site:
     check_name: str = "forgea/steps"
     staff: frozenset[int] = frozenset()
     sign_in: SignIn | None = None
-    local_token: str = ""
+    local_link: LocalLink = field(default_factory=LocalLink)
     probes: Mapping[str, Probe] = field(default_factory=dict)
 
 
