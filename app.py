@@ -9,14 +9,15 @@ import asyncio
 import os
 import secrets
 import socket
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import labs, ops, sessions
+from cli import lab, labs, ops, sessions
 from cli.connect import github_of, pool_on, reachable_database
 from cli.faults import one_line
-from cli.serve import database, leave_on_sigterm, run, run_until_stopped, say, serve_http
+from cli.serve import database, leave_on_sigterm, local_root, run, run_until_stopped, say, serve_http
 
 if TYPE_CHECKING:
     from aiohttp import web as http
@@ -26,24 +27,58 @@ if TYPE_CHECKING:
     from settings import Settings
     from storage.cache import CachedMappings
     from storage.database import Pool
+    from storage.notify import Listener
+    from web.site import SignIn
 
 # Connections of a web process (deliveries share transactions) and, beside one for each lane, of a worker.
 WEB_CONNECTIONS = 10
 SPARE_CONNECTIONS = 4
+POLLER_CONNECTIONS = 2
+# Before the link that opens the pages while nobody can sign in with GitHub; cli/demo_app.py looks for it.
+OPEN_PAGES = "To see the pages on this machine, open this link (it works once):"
 # Immutable trees and blobs that a worker keeps, in bytes.
 TREE_CACHE_BYTES = 64 * 1024 * 1024
 
 # ------------------------------------------------------------------------------------------------------- composition
 
 
-def build_web(settings: Settings, pool: Pool, github: GitHubApp | None = None) -> http.Application:
+def sign_in_of(settings: Settings) -> SignIn | None:
+    """What signing in with GitHub needs; None: it is not set up. SettingsError when a part is missing.
+
+    Without SESSION_KEY cookies end with the process. On a public address there may be several processes, and nobody
+    watches the log: there it must be set.
+    """
+    from settings import SettingsError
+    from web.site import SignIn
+
+    client_id, secret, key = settings.github_client_id, settings.github_client_secret, settings.session_key
+    if client_id is None and secret is None:
+        return None
+    if client_id is None or secret is None:
+        missing = "GITHUB_CLIENT_ID" if client_id is None else "GITHUB_CLIENT_SECRET"
+        raise SettingsError(f"{missing} is missing: signing in with GitHub needs both; see docs/settings.md")
+    if key is None and settings.base_url.startswith("https://"):
+        raise SettingsError("SESSION_KEY is missing: people sign in at PUBLIC_URL; make one with: openssl rand -hex 32")
+    return SignIn(
+        client_id=client_id,
+        client_secret=secret.get_secret_value(),
+        session_key=key.get_secret_value() if key is not None else secrets.token_urlsafe(32),
+        api_url=settings.github_api_url,
+    )
+
+
+def build_web(
+    settings: Settings, pool: Pool, github: GitHubApp | None = None, listener: Listener | None = None
+) -> http.Application:
     """The web process: receives deliveries, shows pages, answers probes. It never judges.
 
-    With `github`, /readyz also asks whether GitHub accepts the App's key.
+    With `github`, /readyz also asks whether GitHub accepts the App's key; with `listener`, pages are live.
     """
     from aiohttp import web as http
 
+    from bot.wanted import ResultFilter
     from bot.webhook import MAX_BODY, add_routes
+    from storage import headfacts
     from storage.inbox import Recorder
     from web import health, routes
     from web.site import Site
@@ -58,14 +93,20 @@ def build_web(settings: Settings, pool: Pool, github: GitHubApp | None = None) -
 
     app = http.Application(client_max_size=MAX_BODY)
     app.on_cleanup.append(finish_recording)
-    add_routes(app, record=recorder.record, secrets=settings.webhook_secrets())
+    if signed_by := settings.webhook_secrets():  # `serve --poll` may do without: then nothing is received
+        wanted = None
+        if settings.github_app_id is not None:
+            wanted = ResultFilter(settings.github_app_id, lambda repo_id: headfacts.awaited(pool, repo_id))
+        add_routes(app, record=recorder.record, secrets=signed_by, results=wanted)
     site = Site(
         pool=pool,
         web_url=settings.web_url,
         public_url=settings.base_url,
         github=github,
+        listener=listener,
         check_name=settings.check_name,
         staff=frozenset(settings.staff),
+        sign_in=sign_in_of(settings),
         probes=probes,
     )
     routes.add_routes(app, site)
@@ -89,13 +130,25 @@ def build_services(settings: Settings, pool: Pool, github: GitHubApp, mappings: 
             report_status=settings.report_status,
             stuck_after=settings.stuck_after,
         ),
+        keep_bodies=timedelta(days=settings.retention_days),
     )
 
 
 async def run_web(settings: Settings, dsn: str, host: str, stop: asyncio.Event) -> None:
-    """Receive and show until `stop`."""
-    async with pool_on(dsn, WEB_CONNECTIONS) as pool, github_of(settings) as github:
-        await serve_http(build_web(settings, pool, github), host=host, port=settings.port, stop=stop)
+    """Receive and show until `stop`. While nobody can sign in, the link that opens the pages is printed."""
+    from storage.notify import Listener
+    from web.site import SITE
+
+    def open_pages(host: str, port: int) -> None:
+        site = app[SITE]
+        if site.sign_in is None:
+            site.local_link.announce(local_root(host, port), lambda link: say(f"{OPEN_PAGES} {link}"))
+        elif not site.staff:
+            say("STAFF is empty: nobody sees the class. Its pages tell who signs in the number that belongs there.")
+
+    async with pool_on(dsn, WEB_CONNECTIONS) as pool, github_of(settings) as github, Listener(dsn) as listener:
+        app = build_web(settings, pool, github, listener)
+        await serve_http(app, host=host, port=settings.port, stop=stop, listening=open_pages)
 
 
 async def run_worker(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
@@ -116,12 +169,22 @@ async def run_worker(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
             await worker.run(stop)
 
 
-async def run_everything(settings: Settings, dsn: str, host: str, stop: asyncio.Event) -> None:
-    """Web and worker in one process; when one ends, for whatever reason, the other is stopped."""
+async def run_poller(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
+    """Take deliveries from GitHub's delivery log until `stop`."""
+    from bot.recovery import DeliveryPoller
+
+    async with pool_on(dsn, POLLER_CONNECTIONS) as pool, github_of(settings) as github:
+        await DeliveryPoller(pool, github).run(stop)
+
+
+async def run_everything(settings: Settings, dsn: str, host: str, stop: asyncio.Event, *, poll: bool = False) -> None:
+    """Web and worker (and poller) in one process; when one ends, for whatever reason, the others are stopped."""
     parts = [
         asyncio.create_task(run_web(settings, dsn, host, stop)),
         asyncio.create_task(run_worker(settings, dsn, stop)),
     ]
+    if poll:
+        parts.append(asyncio.create_task(run_poller(settings, dsn, stop)))
     try:
         await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         stop.set()
@@ -140,37 +203,61 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+cli.add_typer(lab.commands, name="lab")
 cli.add_typer(labs.commands, name="labs")
 cli.add_typer(sessions.commands, name="sessions")
 cli.add_typer(ops.dead_letters, name="deadletters")
 
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 in a container or behind a proxy.")]
+# What is known: GitHub logs what it fails to deliver too, and only while the webhook is active with an address (GitHub
+# docs, "Handling failed webhook deliveries", "Viewing webhook deliveries").
+Poll = Annotated[
+    bool,
+    typer.Option(
+        "--poll",
+        help="Take deliveries from GitHub's delivery log every few seconds, for a machine without a public address. "
+        "The App's webhook must be active; its address may be one where nobody answers. No webhook secret is needed.",
+    ),
+]
+POLLING = (
+    "Taking deliveries from GitHub's delivery log, every 2 to 10 seconds: no public address is needed. On GitHub the "
+    "App's webhook must be active, whether or not anybody answers at its address."
+)
 
 
-def _configured(command: str) -> Settings:
-    """The settings that `command` needs, with logging set up by them."""
+def _configured(command: str, *, setup_on: str = "") -> Settings:
+    """The settings that `command` needs, with logging set up by them. `setup_on`: where /setup is served before, if
+    there is no App yet."""
     from cli.logs import configure
     from settings import load
 
+    if setup_on:
+        from cli.setup import set_up_first
+
+        set_up_first(setup_on)
     settings = load(command)
     configure(settings.log_format, settings.log_level)
+    if command.split(maxsplit=1)[0] in ("serve", "web"):
+        sign_in_of(settings)  # said before anything is started
     return settings
 
 
 @cli.command("serve")
-def serve_command(host: Host = "127.0.0.1") -> None:
+def serve_command(host: Host = "127.0.0.1", poll: Poll = False) -> None:
     """Run everything in one process: receive, judge, report, show."""
     with one_line():
-        settings = _configured("serve")
+        settings = _configured("serve --poll" if poll else "serve", setup_on=host)
+        if poll:
+            say(POLLING)
         with database(settings) as dsn:
-            run_until_stopped(lambda stop: run_everything(settings, dsn, host, stop))
+            run_until_stopped(lambda stop: run_everything(settings, dsn, host, stop, poll=poll))
 
 
 @cli.command("web")
 def web_command(host: Host = "127.0.0.1") -> None:
     """Receive deliveries and show pages."""
     with one_line():
-        settings = _configured("web")
+        settings = _configured("web", setup_on=host)
         with database(settings) as dsn:
             run_until_stopped(lambda stop: run_web(settings, dsn, host, stop))
 
@@ -201,6 +288,21 @@ def migrate_command() -> None:
         for name in applied:
             say(f"Applied {name}")
         say("The schema is up to date.")
+
+
+@cli.command("doctor")
+def doctor_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Look at everything that a class needs: one line for each check, with the remedy.
+
+    Exit status: 0 all is well (warnings are allowed), 1 something fails, 2 a setting is wrong or missing.
+    """
+    with one_line():
+        from cli.doctor import doctor
+
+        if status := doctor(as_json=as_json):
+            raise typer.Exit(status)
 
 
 @cli.command("demo")

@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     github_webhook_secret_previous: Secret16 | None = Field(
         None, description="The secret before the present one, accepted as well while it is being changed."
     )
-    github_client_id: str | None = Field(None, description="The App's client id (signing in; later pages use it).")
+    github_client_id: str | None = Field(None, description="The App's client id, with which people sign in.")
     github_client_secret: SecretStr | None = Field(None, description="The App's client secret.")
     github_write_interval: float = Field(
         0.2,
@@ -198,16 +198,28 @@ class Settings(BaseSettings):
         (), description="Tokens of the JSON API, comma separated, at least 32 characters each. None: the API is closed."
     )
     retention_days: int = Field(
-        30,
+        8,
         ge=4,
         le=3_650,
-        description="Days that bodies of processed deliveries are kept. At least 4: GitHub redelivers for 3 days.",
+        description="Days that bodies of processed deliveries, which hold names and addresses, are kept. GitHub can"
+        " redeliver for 3 days, GitHub Enterprise Server for 7.",
     )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto",
         description="`json`: one object a line. `console`: for people. `auto`: console on a terminal, else json.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    live_token: SecretStr | None = Field(
+        None,
+        description="For `make live` only: a classic personal access token of yours with the scopes `repo` and"
+        " `delete_repo` (docs/live.md). The App itself never has it.",
+    )
+    live_organization: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$",
+        description="For `make live` only: an organisation in which the template is made and then forked. Absent: it"
+        " is made in your own account, and used as a template.",
+    )
 
     @model_validator(mode="after")
     def _one_private_key(self) -> Settings:
@@ -226,6 +238,18 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """The App's own address, without trailing slash."""
         return self.public_url or f"http://127.0.0.1:{self.port}"
+
+    @property
+    def knows_no_app(self) -> bool:
+        """Whether nothing of a GitHub App is set, not even a part: then `serve` and `web` begin with /setup."""
+        return (
+            self.github_app_id is None
+            and self.github_private_key is None
+            and self.github_private_key_path is None
+            and self.github_webhook_secret is None
+            and self.github_client_id is None
+            and self.github_client_secret is None
+        )
 
     def webhook_secrets(self) -> tuple[str, ...]:
         """The webhook secrets that are accepted: the present one, then the one before it."""
@@ -260,20 +284,28 @@ class Settings(BaseSettings):
 
 APP = ("GITHUB_APP_ID", "GITHUB_PRIVATE_KEY")
 WEBHOOK = "GITHUB_WEBHOOK_SECRET"
+LIVE_TOKEN = "LIVE_TOKEN"  # noqa: S105 (a name)
 
 # What each command cannot do without. Commands that are not named need no setting.
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "serve": (*APP, WEBHOOK),
+    "serve --poll": APP,
     "web": (*APP, WEBHOOK),
     "worker": APP,
     "labs add": APP,
     "labs publish": APP,
+    "labs invite": APP,
+    "labs uninvite": APP,
+    "sessions relink": APP,
+    "sessions migrate": APP,
+    "make live": (*APP, LIVE_TOKEN),
 }
 
 
 def _missing(name: str, command: str = "") -> str:
     """The line for a setting that a command needs and nobody gave."""
-    by = f' ("python app.py {command}" needs it)' if command else ""
+    words = command if command.startswith("make ") else f"python app.py {command}"
+    by = f' ("{words}" needs it)' if command else ""
     either = "GITHUB_PRIVATE_KEY or GITHUB_PRIVATE_KEY_PATH" if name == "GITHUB_PRIVATE_KEY" else name
     return f"{either} is missing{by}; see docs/settings.md"
 
@@ -297,25 +329,60 @@ def load(command: str) -> Settings:
     Raises SettingsError with one line for each wrong or missing setting.
     """
     try:
-        settings = Settings()
+        settings = _read()
     except ValidationError as error:
         raise SettingsError("\n".join(_lines(error))) from None
+    absent = _absent(settings, command)
+    if absent:
+        raise SettingsError("\n".join(absent))
+    if "GITHUB_PRIVATE_KEY" in NEEDS.get(command, ()):
+        settings.private_key()
+    return settings
+
+
+def examine(command: str) -> tuple[Settings, tuple[str, ...]]:
+    """The settings as far as they can be used, and a line for each that is wrong or that `command` lacks.
+
+    A wrong setting counts as absent. Raises SettingsError if `.env` cannot be read at all.
+    """
+    lines: list[str] = []
+    try:
+        settings = _read()
+    except ValidationError as error:
+        lines += _lines(error)
+        # without a name: the private key is given twice
+        wrong = {str(item["loc"][0]) if item["loc"] else "github_private_key" for item in error.errors()}
+        settings = _read(**{name: Settings.model_fields[name].default for name in wrong})
+    named = {line.partition(":")[0] for line in lines}
+    lines += [line for line in _absent(settings, command) if line.split(" is missing")[0] not in named]
+    if settings.github_private_key_path is not None and settings.github_private_key is None:
+        try:
+            settings.private_key()
+        except SettingsError as error:
+            lines.append(str(error))
+            settings = settings.model_copy(update={"github_private_key_path": None})
+    return settings, tuple(lines)
+
+
+def _read(**instead: Any) -> Settings:
+    """The environment and `.env`; `instead`: fields that are not read. Raises ValidationError and SettingsError."""
+    try:
+        return Settings(**instead)
     except UnicodeDecodeError:
         raise SettingsError(".env: the file is not text in UTF-8") from None
     except OSError as error:
         raise SettingsError(f".env: the file cannot be read: {error.strerror}") from None
+
+
+def _absent(settings: Settings, command: str) -> list[str]:
+    """A line for each setting that `command` needs and nobody gave."""
     checks: dict[str, Callable[[], bool]] = {
         "GITHUB_APP_ID": lambda: settings.github_app_id is not None,
         "GITHUB_PRIVATE_KEY": lambda: bool(settings.github_private_key or settings.github_private_key_path),
         WEBHOOK: lambda: settings.github_webhook_secret is not None,
+        LIVE_TOKEN: lambda: settings.live_token is not None,
     }
-    needed = NEEDS.get(command, ())
-    absent = [_missing(name, command) for name in needed if not checks[name]()]
-    if absent:
-        raise SettingsError("\n".join(absent))
-    if "GITHUB_PRIVATE_KEY" in needed:
-        settings.private_key()
-    return settings
+    return [_missing(name, command) for name in NEEDS.get(command, ()) if not checks[name]()]
 
 
 def child_environment(**values: str) -> dict[str, str]:

@@ -10,19 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from cli.demo_git import with_login
-from cli.demo_story import SCENES, Scene
-from cli.demo_world import LEARNER, Observed, World, world
+from cli.demo_story import SCENES
+from cli.demo_world import LEARNER, World, world
 from cli.serve import run_until_stopped
+from cli.story_screen import as_expected, play_scenes, show_outcome, show_table
 from storage import embedded
-
-# What the summary needs; a narrower terminal wraps its lines, but nothing is cut.
-TABLE_WIDTH = 120
 
 
 def run(*, keep: bool) -> bool:
@@ -61,12 +56,12 @@ async def _story(dsn: str, home: Path, outcomes: list[bool], *, keep: bool) -> N
     console.print("Starting PostgreSQL, a GitHub on this machine, and the App (web and worker) ...")
     async with world(home, dsn) as here:
         console.print(f"    {await here.open_lab()}", f"    {await here.enrol()}", sep="\n", markup=False)
-        played = await _play(console, here)
-        fine = len(played) == len(SCENES) and not played[-1][2]
-        Console(width=max(console.width, TABLE_WIDTH), highlight=False).print(_table(played))
+        played = await play_scenes(console, here, SCENES)
+        fine = as_expected(played, SCENES)
+        show_table(console, played)
         note = "" if keep else " (gone now; make demo KEEP=1 keeps it up)"
         console.print(f"Session page: {here.session_url}{note}", markup=False)
-        console.print(_verdict(fine=fine, seconds=time.monotonic() - began))
+        show_outcome(console, played, fine=fine, seconds=time.monotonic() - began)
         if not fine:
             console.print(here.app.log_tail(), markup=False)
         outcomes.append(fine)
@@ -75,65 +70,14 @@ async def _story(dsn: str, home: Path, outcomes: list[bool], *, keep: bool) -> N
             await asyncio.Event().wait()
 
 
-async def _play(console: Console, here: World) -> list[tuple[Scene, Observed, list[str]]]:
-    """Play the scenes, a line each, up to the first that is not as expected: the later ones build on it."""
-    played = []
-    for number, scene in enumerate(SCENES, start=1):
-        observed, wrong = await here.play(scene)
-        played.append((scene, observed, wrong))
-        console.print(_line(number, scene, observed, wrong))
-        if wrong:
-            break
-    return played
-
-
-def _line(number: int, scene: Scene, observed: Observed, wrong: list[str]) -> Text:
-    verdict = scene.expect.verdict or "nothing new"
-    found = observed.attempts[0].verdict if scene.expect.verdict and observed.attempts else verdict
-    line = Text(f"{number:>2}  {scene.what:<47} ")
-    line.append(f"{found:<12}", style="red" if found == "blocked" else "green")
-    line.append(f"check-run {observed.conclusion}: {observed.title} | status {observed.status}")
-    for difference in wrong:
-        line.append(f"\n    UNEXPECTED  {difference}", style="bold red")
-    return line
-
-
-def _table(played: list[tuple[Scene, Observed, list[str]]]) -> Table:
-    table = Table(title="One learner, one lab", box=SIMPLE_HEAD)
-    for heading in ("", "push", "verdict", "check-run", "status", "steps complete", "session", "as expected"):
-        table.add_column(heading, no_wrap=True)
-    for number, (scene, observed, wrong) in enumerate(played, start=1):
-        table.add_row(
-            str(number),
-            scene.name,
-            scene.expect.verdict or "nothing new",
-            observed.conclusion,
-            observed.status,
-            ", ".join(_ordered(observed.done)),
-            observed.session,
-            "NO" if wrong else "yes",
-        )
-    return table
-
-
-def _ordered(done: frozenset[str]) -> list[str]:
-    """Step ids in the lab's order."""
-    order = ("report", "fix", "command", "frequent", "release")
-    return sorted(done, key=order.index)
-
-
-def _verdict(*, fine: bool, seconds: float) -> Text:
-    if fine:
-        return Text(f"Every line is as expected ({len(SCENES)} in {seconds:.0f} s).", style="bold green")
-    return Text(f"Not every line is as expected ({seconds:.0f} s).", style="bold red")
-
-
 def _say_how_to_go_on(console: Console, here: World) -> None:
     address = with_login(f"{here.sandbox.url}/{here.fork}.git", LEARNER.login)
     console.print(
         "All of it stays up until Ctrl-C. Be the learner:",
         f"    git clone {address}",
         f"    push, then look at {here.session_url}",
+        "Be staff, in one browser (the link works once):",
+        f"    {here.app.pages_link()}",
         sep="\n",
         markup=False,
     )

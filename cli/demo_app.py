@@ -23,20 +23,33 @@ LOG_WIDTH = 2_000
 
 
 class App:
-    """The App's processes. `home` holds their logs; they are started in it, so that no `.env` of a developer counts."""
+    """The App's processes. `home` holds their logs; they are started in it, so that no `.env` of a developer counts.
 
-    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+    `pages`: the command that shows pages, at PORT if `environment` has it; `others`: what runs beside it.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        environment: dict[str, str],
+        *,
+        pages: tuple[str, ...] = ("web",),
+        others: tuple[str, ...] = ("worker",),
+    ) -> None:
         self._home = home
         self._environment = environment
+        self._pages = pages
+        self._others = others
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self.url = ""
 
     async def start(self) -> None:
-        """Migrate the database, start `web`, wait for its address, start `worker`."""
+        """Migrate the database, start what shows pages, wait for its address, start the others."""
         await self.command("migrate")
-        await self._spawn("web", PORT="0")
+        await self._spawn(*self._pages, PORT=self._environment.get("PORT", "0"))
         self.url = self._environment["PUBLIC_URL"] = await self._address()
-        await self._spawn("worker")
+        for name in self._others:
+            await self._spawn(name)
 
     async def command(self, *words: str) -> str:
         """Run `python app.py WORDS` to its end and return its output; CommandError with its words if it fails."""
@@ -62,13 +75,23 @@ class App:
                 await process.wait()
         return {name: process.returncode or 0 for name, process in self._processes.items()}
 
+    def pages_link(self) -> str:
+        """The newest link by which one browser on this machine may see the pages."""
+        links = re.findall(r"http://127\.0\.0\.1:\d+/login/local\?token=[\w-]+", self._log(self._pages[0]))
+        if not links:
+            raise CommandError(f"{self._pages[0]} printed no link to its pages:\n{self.log_tail()}")
+        return str(links[-1])
+
     def log_tail(self, lines: int = 15) -> str:
         """The last lines of each process's log, for when something went wrong."""
         parts = []
         for name in self._processes:
-            text = (self._home / f"{name}.log").read_text(encoding="utf-8", errors="replace")
-            parts.append(f"--- {name} ---\n" + "\n".join(line[:LOG_WIDTH] for line in text.splitlines()[-lines:]))
+            tail = self._log(name).splitlines()[-lines:]
+            parts.append(f"--- {name} ---\n" + "\n".join(line[:LOG_WIDTH] for line in tail))
         return "\n".join(parts)
+
+    def _log(self, name: str) -> str:
+        return (self._home / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
     async def _exec(
         self, words: tuple[str, ...], out: Any, err: Any, environment: dict[str, str]
@@ -78,16 +101,15 @@ class App:
             *command, cwd=self._home, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=err
         )
 
-    async def _spawn(self, name: str, **more: str) -> None:
-        with (self._home / f"{name}.log").open("wb") as log:
-            self._processes[name] = await self._exec((name,), log, log, {**self._environment, **more})
+    async def _spawn(self, *words: str, **more: str) -> None:
+        with (self._home / f"{words[0]}.log").open("wb") as log:
+            self._processes[words[0]] = await self._exec(words, log, log, {**self._environment, **more})
 
     async def _address(self) -> str:
-        """The address that the web process says it listens on."""
+        """The address where pages are shown, once the link to them is printed."""
         end = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < end and self._processes["web"].returncode is None:
-            text = (self._home / "web.log").read_text(encoding="utf-8", errors="replace")
-            if found := re.search(r'"url": ?"(http://127\.0\.0\.1:\d+)"', text):
+        while time.monotonic() < end and self._processes[self._pages[0]].returncode is None:
+            if found := re.search(r"(http://127\.0\.0\.1:\d+)/login/local\?token=", self._log(self._pages[0])):
                 return found[1]
             await asyncio.sleep(LOOK_EVERY)
-        raise CommandError(f"the web process did not start:\n{self.log_tail()}")
+        raise CommandError(f"{self._pages[0]} did not start:\n{self.log_tail()}")

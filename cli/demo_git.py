@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from base64 import b64encode
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -18,14 +19,16 @@ GIT_TIMEOUT = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody with an account: name and address go into commits, the login into the remote's address."""
+    """Somebody with an account: name and e-mail address go into commits, login and password to the server."""
 
     login: str
     name: str
+    email: str = ""
+    password: str = field(default="demo", repr=False)  # the sandbox takes any
 
     def environment(self, home: Path) -> dict[str, str]:
         """Git's environment: nothing of this machine's configuration, no prompts, no proxy."""
-        email = f"{self.login}@example.com"
+        email = self.email or f"{self.login}@example.com"
         return child_environment(
             HOME=str(home),
             GIT_CONFIG_NOSYSTEM="1",
@@ -40,9 +43,20 @@ class Person:
             NO_PROXY="*",
         )
 
+    def access(self, address: str) -> dict[str, str]:
+        """What lets git in at the server of `address`, and nowhere else: in the environment, so that no list of
+        processes and no file of the clone shows the password."""
+        parts = urlsplit(address)
+        credentials = b64encode(f"{self.login}:{self.password}".encode()).decode()
+        return {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"http.{parts.scheme}://{parts.netloc}/.extraHeader",
+            "GIT_CONFIG_VALUE_0": f"Authorization: Basic {credentials}",
+        }
+
 
 def with_login(address: str, login: str) -> str:
-    """`address` with `login` (and any password: the sandbox takes all) as HTTP credentials."""
+    """`address` with `login` (and any password: the sandbox takes all) as HTTP credentials, for people to copy."""
     parts = urlsplit(address)
     return urlunsplit(parts._replace(netloc=f"{quote(login)}:demo@{parts.netloc}"))
 
@@ -55,13 +69,16 @@ async def end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-async def git(person: Person, folder: Path, *arguments: str) -> str:
-    """Run git in `folder` and return its output without the last newline; CommandError with git's words if it fails."""
+async def git(person: Person, folder: Path, *arguments: str, remote: str) -> str:
+    """Run git in `folder` and return its output without the last newline; CommandError with git's words if it fails.
+
+    `remote`: the address of the repository that the person has access to.
+    """
     process = await asyncio.create_subprocess_exec(
         "git",
         *arguments,
         cwd=folder,
-        env=person.environment(folder),
+        env=person.environment(folder) | person.access(remote),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -80,24 +97,25 @@ async def git(person: Person, folder: Path, *arguments: str) -> str:
 class Clone:
     """A working copy. `heads` remembers the head of each scene by the scene's name."""
 
-    def __init__(self, person: Person, folder: Path) -> None:
+    def __init__(self, person: Person, folder: Path, address: str) -> None:
         self._person = person
         self._folder = folder
+        self._address = address
         self.heads: dict[str, str] = {}
 
     @classmethod
     async def of(cls, person: Person, address: str, folder: Path) -> Clone:
         """Clone `address` into the new folder `folder`."""
-        await git(person, folder.parent, "clone", "--quiet", with_login(address, person.login), str(folder))
-        return cls(person, folder)
+        await git(person, folder.parent, "clone", "--quiet", address, str(folder), remote=address)
+        return cls(person, folder, address)
 
     @classmethod
     async def publish(cls, person: Person, source: Path, address: str, folder: Path) -> Clone:
         """Make a repository of the files of `source` and push it to the empty repository at `address`."""
         shutil.copytree(source, folder)
-        clone = cls(person, folder)
+        clone = cls(person, folder, address)
         await clone._git("init", "--quiet", "--initial-branch=main")
-        await clone._git("remote", "add", "origin", with_login(address, person.login))
+        await clone._git("remote", "add", "origin", address)
         await clone.act(Commit("The lab"), scene="template")
         await clone.act(Push(), scene="template")
         return clone
@@ -129,4 +147,4 @@ class Clone:
         self.heads[scene] = await self._git("rev-parse", "HEAD")
 
     async def _git(self, *arguments: str) -> str:
-        return await git(self._person, self._folder, *arguments)
+        return await git(self._person, self._folder, *arguments, remote=self._address)

@@ -30,14 +30,15 @@ def _problem(problem: Problem) -> str:
 
 def explain(error: BaseException) -> tuple[str, int] | None:
     """Message and exit status for an expected fault; None for a defect of ours, which keeps its traceback."""
+    if isinstance(error, CommandError):  # before the imports: wrong use is told at once
+        return str(error), error.status
+
     from bot.registry import LabFileError, RegistryError
     from github.errors import GitHubError
     from settings import SettingsError
     from storage.embedded import EmbeddedError
     from storage.errors import StorageError
 
-    if isinstance(error, CommandError):
-        return str(error), error.status
     if isinstance(error, SettingsError):
         return str(error), WRONG_USE
     if isinstance(error, LabFileError):

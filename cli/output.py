@@ -31,8 +31,11 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S %Z")
-    text = str(value)
-    # Names come from outside: a control character must not move the cursor or recolour the terminal.
+    return clean(str(value))
+
+
+def clean(text: str) -> str:
+    """`text` for a terminal: names come from outside, and no control character may move the cursor or recolour it."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 

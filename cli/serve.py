@@ -125,10 +125,19 @@ async def _until_stopped(work: Callable[[asyncio.Event], Awaitable[None]], grace
         leave_on_sigterm()  # asyncio leaves the system's own handler behind
 
 
-async def serve_http(app: web.Application, *, host: str, port: int, stop: asyncio.Event, idle: float = IDLE) -> None:
+async def serve_http(
+    app: web.Application,
+    *,
+    host: str,
+    port: int,
+    stop: asyncio.Event,
+    idle: float = IDLE,
+    listening: Callable[[str, int], None] | None = None,
+) -> None:
     """Serve `app` until `stop`; requests in hand are finished. A port in use is a CommandError.
 
-    `idle`: seconds after which a connection without a complete request head is closed.
+    `idle`: seconds after which a connection without a complete request head is closed. `listening` is told the address
+    and the port, once requests are answered.
     """
     import structlog
     from aiohttp import web
@@ -152,6 +161,15 @@ async def serve_http(app: web.Application, *, host: str, port: int, stop: asynci
             raise CommandError(f"PORT: cannot listen on {host}:{port}: {error.strerror}", status=WRONG_USE) from error
         address = runner.addresses[0]
         structlog.get_logger("cli.serve").info("listening", url=f"http://{address[0]}:{address[1]}")
+        if listening is not None:
+            listening(address[0], address[1])
         await stop.wait()
     finally:
         await runner.cleanup()
+
+
+def local_root(host: str, port: int) -> str:
+    """Our root as a browser on this machine reaches it, for an address that we listen on."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - all interfaces: the loopback one as well
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

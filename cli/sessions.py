@@ -1,4 +1,4 @@
-"""`app.py sessions ...`: learners' sessions."""
+"""`app.py sessions ...`: learners' sessions. (What staff decide about them: `cli.session_decisions`.)"""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from uuid import UUID
 
 import typer
 
+from cli import migrate_sessions, session_decisions
 from cli.connect import pool_on
 from cli.faults import WRONG_USE, CommandError, one_line
 from cli.output import print_json, print_rows
@@ -18,35 +19,58 @@ if TYPE_CHECKING:
     from web.session_page import SessionPage
 
 commands = typer.Typer(help="Learners' sessions.", no_args_is_help=True, rich_markup_mode=None)
+session_decisions.add_to(commands)
+migrate_sessions.add_to(commands)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+# As rules.model.SessionStatus (a test compares them), which is not imported to print a help text.
+STATUSES = "IN_PROGRESS, STUCK, VERIFIED_PASS, DEFERRED, EXPIRED"
+
+
+def _status(value: str | None) -> str | None:
+    known = value.upper().replace("-", "_") if value is not None else None
+    if known is not None and known not in STATUSES.split(", "):
+        raise typer.BadParameter(f"must be one of {STATUSES}")
+    return known
 
 
 @commands.command("list")
 def list_sessions(
     lab: Annotated[str | None, typer.Option(help="Only those of the lab with this short name.")] = None,
+    status: Annotated[
+        str | None, typer.Option(callback=_status, metavar="STATUS", help=f"Only those that are one of: {STATUSES}.")
+    ] = None,
+    stuck: Annotated[bool, typer.Option("--stuck", help="Only learners who are stuck or ask for help.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, the latest activity first.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     """List sessions, those with the latest activity first."""
+    if stuck and status not in (None, "STUCK"):
+        raise typer.BadParameter("--stuck and --status ask for different sessions")
+    wanted = "STUCK" if stuck else status
     with one_line():
         from settings import load
 
         with database(load("sessions list")) as dsn:
-            rows = [_row(summary) for summary in run(lambda: _summaries(dsn, lab, limit))]
+            rows = [_row(summary) for summary in run(lambda: _summaries(dsn, lab, wanted, limit))]
         if as_json:
             print_json(rows)
             return
         columns = {"session_id": "session", "lab": "lab", "learner": "learner", "repository": "repository"}
-        columns |= {"status": "status", "steps": "steps", "last_activity_at": "last activity"}
-        print_rows(rows, columns, empty="There is no session yet.")
+        columns |= {"status": "status", "help_at": "asks for help since", "steps": "steps"}
+        columns |= {"last_activity_at": "last activity"}
+        print_rows(rows, columns, empty="There is no such session." if lab or wanted else "There is no session yet.")
 
 
-async def _summaries(dsn: str, lab: str | None, limit: int) -> tuple[SessionSummary, ...]:
+async def _summaries(dsn: str, lab: str | None, status: str | None, limit: int) -> tuple[SessionSummary, ...]:
+    from rules.model import SessionStatus
     from storage import views
 
     async with pool_on(dsn) as pool:
-        return await views.list_sessions(pool, lab_slug=lab, limit=limit)
+        wanted = SessionStatus(status) if status is not None else None
+        return await views.list_sessions(pool, lab_slug=lab, status=wanted, limit=limit)
 
 
 def _row(summary: SessionSummary) -> dict[str, object]:
@@ -56,6 +80,7 @@ def _row(summary: SessionSummary) -> dict[str, object]:
         "learner": summary.learner_login,
         "repository": summary.repo_full_name,
         "status": summary.status.value,
+        "help_at": summary.help_at,
         "steps": f"{summary.steps_done} of {summary.steps_total}",
         "started_at": summary.started_at,
         "last_activity_at": summary.last_activity_at,
@@ -97,6 +122,8 @@ def _print(page: SessionPage) -> None:
         "learner": page.learner,
         "repository": page.repository,
         "state": page.status_words,
+        "deadline": page.expires_at,
+        "asks for help": page.help_words or page.help_at,
     }
     print_rows([{"what": what, "is": is_} for what, is_ in facts.items()], {"what": "session", "is": ""}, empty="")
     steps = [
