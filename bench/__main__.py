@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from bench import calls, judge, memory, patterns, receive
+from bench import calls, growing_judge, judge, memory, patterns, receive
 from bench.figures import Figure, machine
 from bench.processes import BenchError, Place
 from cli.serve import leave_on_sigterm
@@ -25,6 +25,7 @@ BENCHES: dict[str, tuple[Callable[[Place, Any], Awaitable[list[Figure]]], Any, A
     "receive": (receive.measure, receive.Size(), receive.SMALL),
     "judge": (judge.measure, judge.Size(), judge.SMALL),
     "patterns": (patterns.measure, patterns.Size(), patterns.SMALL),
+    "growing_judge": (growing_judge.measure, growing_judge.Size(), growing_judge.SMALL),
     "calls": (calls.measure, calls.Size(), calls.SMALL),
     "memory": (memory.measure, memory.Size(), memory.SMALL),
 }
@@ -64,7 +65,8 @@ def main() -> int:
     try:
         home.chmod(0o755)  # root's PostgreSQL is another user
         print(f"# {machine(home)}", file=sys.stderr, flush=True)
-        with _postgres(home) if set(names) - {"patterns"} else nullcontext(Place("", 0, home)) as place:
+        alone = set(names) <= {"patterns", "growing_judge"}
+        with nullcontext(Place("", 0, home)) if alone else _postgres(home) as place:
             return 0 if asyncio.run(run(names, place, small=given.small)) else 1
     finally:
         shutil.rmtree(home, ignore_errors=True)
