@@ -13,18 +13,20 @@ unexport PYTHONPATH
 unexport PYTHONHOME
 unexport VIRTUAL_ENV
 
-.PHONY: help demo serve bench test soak lint format lock schema
+.PHONY: help demo serve live bench test soak lint format lock schema screenshots
 
 help:
 	@echo 'make demo      one learner, real pushes, on this machine only (KEEP=1: stays up afterwards)'
 	@echo 'make serve     the App, configured by the environment or .env (docs/settings.md)'
+	@echo 'make live      the story of the demo on the real GitHub, with your own App and account (docs/live.md)'
 	@echo 'make bench     measures speed and memory, each against its reference (ARGS="judge --small")'
-	@echo 'make test      all tests'
+	@echo 'make test      all tests; those in a browser, if a Chromium is found (REQUIRE_BROWSER=1: fails without)'
 	@echo 'make soak      all tests, property tests ten times as hard'
 	@echo 'make lint      style, types, import directions'
 	@echo 'make format    rewrites the files in the common style'
 	@echo 'make lock      makes requirements*.txt anew from requirements*.in (needs uv)'
-	@echo 'make schema    makes the generated files anew: rules/steps.schema.json, docs/settings.md'
+	@echo 'make schema    makes the generated files anew: the steps file schema, docs/settings.md, docs/commands.md'
+	@echo 'make screenshots  makes the pictures in docs/images anew (needs a Chromium)'
 
 demo: .venv/.ready
 	@$(PY) app.py demo $(if $(filter-out 0,$(KEEP)),--keep) $(ARGS)
@@ -32,18 +34,30 @@ demo: .venv/.ready
 serve: .venv/.ready
 	@$(PY) app.py serve $(ARGS)
 
+# On the real GitHub, with an App and an account of one's own: docs/live.md. Never part of CI.
+live: .venv/.ready
+	@$(PY) -m cli.live $(ARGS)
+
 bench: .venv/.ready
 	@$(PY) -m bench $(ARGS)
 
-# The rules are covered to the last branch by tests of their own. ARGS runs what it names, and only that.
+# The rules are covered to the last branch by tests of their own; the heaviest of these are not needed for that, and
+# run without tracing. ARGS runs what it names, and only that.
 test: .venv/.ready-dev
+	@if $(SHELL) .ci/browser find >/dev/null; then \
+	  { $(MAKE) --no-print-directory .venv/.ready-browser && $(SHELL) .ci/browser axe; } || true; \
+	fi
 ifeq ($(strip $(ARGS)),)
-	@$(PY) -m pytest -n auto --dist worksteal tests/rules --cov=rules --cov-branch --cov-fail-under=100 \
+	@$(PY) -m pytest -n auto --dist worksteal tests/rules -m "not heavy" --cov=rules --cov-branch --cov-fail-under=100 \
 	  --cov-report=term-missing:skip-covered
-	@$(PY) -m pytest -n auto --dist worksteal --ignore=tests/rules
+	@$(PY) -m pytest -n auto --dist worksteal -m "heavy or not rules"
 else
 	@$(PY) -m pytest -n auto --dist worksteal $(ARGS)
 endif
+
+# Pictures of the pages, from a class that a test plays.
+screenshots: .venv/.ready-browser
+	@SCREENSHOTS=docs/images $(PY) -m pytest -q tests/browser/test_screenshots.py
 
 # Property tests with ten times as many examples; not part of CI.
 soak: .venv/.ready-dev
@@ -60,10 +74,15 @@ format: .venv/.ready-dev
 	@$(PY) -m ruff format .
 
 schema: .venv/.ready
-	@$(PY) -c 'from pathlib import Path; from rules.labfile import schema_text; \
+	@$(PY) -c 'from pathlib import Path; from rules.labfile_schema import schema_text; \
 	Path("rules/steps.schema.json").write_text(schema_text(), encoding="utf-8")'
 	@$(PY) -c 'from pathlib import Path; from cli.settings_document import settings_document; \
 	Path("docs/settings.md").write_text(settings_document(), encoding="utf-8")'
+	@$(PY) -c 'from pathlib import Path; import app; from cli.commands_document import commands_document; \
+	Path("docs/commands.md").write_text(commands_document(app.cli), encoding="utf-8")'
+	@$(PY) -c 'from pathlib import Path; from cli.authoring_document import authoring_document; \
+	manual = Path("docs/authoring.md"); \
+	manual.write_text(authoring_document(manual.read_text(encoding="utf-8")), encoding="utf-8")'
 
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header
@@ -72,6 +91,7 @@ lock:
 	@command -v uv >/dev/null 2>&1 || { echo 'make lock needs uv: pip install uv' >&2; exit 1; }
 	@$(LOCK) requirements.in -o requirements.txt
 	@$(LOCK) requirements-dev.in -o requirements-dev.txt
+	@$(LOCK) requirements-browser.in -o requirements-browser.txt
 
 # The stamps are written last, so that an interrupted set-up is repeated. pip stays quiet but for errors.
 .venv/.ready: requirements.txt .ci/prerequisites
@@ -85,3 +105,7 @@ lock:
 .venv/.ready-dev: requirements-dev.txt .venv/.ready
 	@echo 'Setting up the tools for tests and checks (once) ...'
 	@$(PIP) -r requirements-dev.txt && touch $@
+
+.venv/.ready-browser: requirements-browser.txt .venv/.ready-dev
+	@echo 'Setting up what drives the browser in tests (once) ...'
+	@$(PIP) -r requirements-browser.txt && touch $@

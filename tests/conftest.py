@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-pytest_plugins = ["tests.support.postgres"]
+pytest_plugins = ["tests.support.postgres", "tests.support.browser_gate"]
 
 # Tests say what they need: a developer's environment must not leak into them.
 for name in list(os.environ):

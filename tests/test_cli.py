@@ -30,7 +30,7 @@ def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProce
     )
 
 
-@pytest.mark.parametrize("words", [(), ("labs",), ("sessions", "list"), ("serve",)])
+@pytest.mark.parametrize("words", [(), ("labs",), ("sessions", "list"), ("serve",), ("lab", "lint")])
 def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
     """--help answers without importing servers, drivers, clients or models."""
     code = (

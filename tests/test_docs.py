@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
+import shlex
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import typer
+
+import app
+from bot.recovery import QUICK, SLOW
+from cli.commands_document import commands_document
 from cli.settings_document import settings_document
-from settings import settings_table
+from github.manifest import read_template
+from settings import Settings, settings_table
+from web import auth
+from web.cookies import ATTEMPT, SIGNED_IN
 
 ROOT = Path(__file__).resolve().parent.parent
 PERMISSIONS = {"metadata": "read", "contents": "read", "checks": "write", "statuses": "write"}
@@ -58,21 +66,53 @@ def test_links_lead_somewhere() -> None:
     assert [(str(document), link) for document, link in links if not (document.parent / link).exists()] == []
 
 
-def test_the_readme_lists_every_command() -> None:
-    """The table of commands is the command line's own list."""
-    shown = set()
-    for row in re.findall(r"^\| (`[^|]+`) \| ", read("README.md"), re.MULTILINE):
-        shown.update(re.findall(r"`([a-z]+(?: [a-z]+)?)`", row))
-    code = (
-        "import json, typer, app\n"
-        "def names(group, prefix=''):\n"
-        "    for name, command in group.commands.items():\n"
-        "        yield from names(command, f'{name} ') if hasattr(command, 'commands') else [prefix + name]\n"
-        "print(json.dumps(sorted(names(typer.main.get_command(app.cli)))))\n"
-    )
-    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+def test_the_commands_document_is_up_to_date() -> None:
+    """docs/commands.md is what the command line says of itself; `make schema` makes it anew."""
+    assert read("docs/commands.md") == commands_document(app.cli), "run: make schema"
 
-    assert shown == set(json.loads(out.stdout))
+
+def spoken_commands() -> list[tuple[str, list[str]]]:
+    """Every `python app.py ...` of README and documents, as (document, words)."""
+    return [
+        (document.name, shlex.split(line, comments=True))
+        for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+        for line in re.findall(r"python app\.py ([a-z][^`\n]*)", document.read_text(encoding="utf-8"))
+    ]
+
+
+def test_every_command_that_is_written_down_exists() -> None:
+    """Documents name only commands and options that the command line has."""
+    unknown = []
+    for document, words in spoken_commands():
+        command: Any = typer.main.get_command(app.cli)
+        while words and hasattr(command, "commands") and words[0] in command.commands:
+            command = command.commands[words.pop(0)]
+        options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        named = [word.partition("=")[0] for word in words if word.startswith("-") and word != "-"]
+        if (hasattr(command, "commands") and named != ["--help"]) or not options.issuperset(named):
+            unknown.append((document, command.name, words))
+
+    assert len(spoken_commands()) > 20, "the documents are not read"
+    assert unknown == []
+
+
+def test_every_make_target_that_is_written_down_exists() -> None:
+    """Documents name only targets that the Makefile has, and `make help` names them too."""
+    makefile = read("Makefile")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    texts = [document.read_text(encoding="utf-8") for document in documents]
+    named = {name for text in texts for name in re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE)}
+
+    assert {"demo", "test", "serve", "live"} <= named <= targets
+    assert all(f"@echo 'make {name} " in makefile for name in named - {"help"})
+
+
+def test_every_document_can_be_found() -> None:
+    """The README leads to each document."""
+    linked = set(re.findall(r"\]\((docs/[^)#\s]+)", read("README.md")))
+
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} - linked == set()
 
 
 def manifest() -> tuple[dict[str, str], dict[str, str], list[str]]:
@@ -109,6 +149,46 @@ def test_every_permission_and_event_has_its_reason() -> None:
     assert len(entries) == len(PERMISSIONS) + len(EVENTS)
     for number in entries:
         assert re.match(r"  # [A-Z].{20,}", lines[number - 1]), lines[number]
+
+
+def test_permissions_and_events_are_documented() -> None:
+    """docs/permissions.md has exactly those of app.yml, with their access, and says which are optional."""
+    template = read_template(read("app.yml"))
+    text = read("docs/permissions.md")
+    rows = {
+        (name, access, bool(optional))
+        for name, optional, access in re.findall(r"^\| `(\w+)`( \(optional\))? \| (read|write) \| ", text, re.MULTILINE)
+    }
+    events = {
+        (name, bool(optional))
+        for name, optional in re.findall(r"^\| `(\w+)`( \(optional\))? \| (?!read|write)", text, re.MULTILINE)
+    }
+
+    assert rows == {(item.name, item.access, item.optional) for item in template.permissions}
+    assert events == {(item.name, item.optional) for item in template.events}
+
+
+def test_the_ruleset_of_the_document_pins_the_app() -> None:
+    """docs/enforcement.md: the example is JSON, active, and requires our check from an App, not from any source."""
+    (block,) = re.findall(r"```json\n(.*?)```", read("docs/enforcement.md"), re.DOTALL)
+    ruleset = json.loads(block)
+    (rule,) = [rule for rule in ruleset["rules"] if rule["type"] == "required_status_checks"]
+    (check,) = rule["parameters"]["required_status_checks"]
+
+    assert (ruleset["target"], ruleset["enforcement"]) == ("branch", "active")
+    assert check["context"] == Settings.model_fields["check_name"].default
+    assert isinstance(check["integration_id"], int)
+
+
+def test_figures_of_the_documents_are_those_of_the_code() -> None:
+    """How long bodies and cookies are kept, and how often the delivery log is read."""
+    privacy, setup = read("docs/privacy.md"), read("docs/setup.md")
+
+    assert f"**{Settings.model_fields['retention_days'].default} days** after they were processed" in privacy
+    assert f"after {SIGNED_IN // 3600} hours, or when you sign out" in privacy
+    assert f"after {ATTEMPT // 60} minutes, or when you are back" in privacy
+    assert f"every {QUICK:.0f} to {SLOW:.0f} seconds" in setup
+    assert f"{auth.CALLBACK}`" in setup
 
 
 def test_every_library_has_its_reason() -> None:

@@ -301,4 +301,17 @@ def test_secrets_are_marked() -> None:
         "LEGACY_DATABASE_URL",
         "SESSION_KEY",
         "API_TOKENS",
+        "LIVE_TOKEN",
     }
+
+
+def test_make_live_needs_the_app_and_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it lacks is named with the words that the operator typed; an organisation's name must be one."""
+    with pytest.raises(SettingsError) as caught:
+        load("make live")
+    assert '("make live" needs it)' in str(caught.value)
+    assert "LIVE_TOKEN is missing" in str(caught.value)
+
+    monkeypatch.setenv("LIVE_ORGANIZATION", "octo-course/../x")
+    with pytest.raises(SettingsError, match=r"^LIVE_ORGANIZATION"):
+        load("migrate")

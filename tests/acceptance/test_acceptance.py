@@ -59,7 +59,7 @@ async def test_out_of_order_names_the_file_the_owner_and_the_missing_step(learne
     assert (note["path"], note["annotation_level"]) == ("src/cli.js", "failure")
     page = await learner.page()
     assert 'data-verdict="blocked" data-codes="OUT_OF_ORDER"' in page
-    assert "comes after 2. Fix the counter" in page
+    assert "complete step 2 first" in page
 
 
 async def test_the_same_push_redelivered_does_nothing_new(line: Line, learner: Learner) -> None:

@@ -20,10 +20,12 @@ from bot.payloads import (
     InstallationPayload,
     PushPayload,
     RepositoryEventPayload,
+    ResultPayload,
     UnreadablePayloadError,
     envelope,
     read,
 )
+from bot.wanted import RESULT_EVENTS
 from bot.webhook import EVENTS, MAX_BODY, add_routes, valid_signature
 from tests.support.deliveries import MemoryInbox, examples, headers_of, sign
 from tests.support.line import SECRET
@@ -66,11 +68,12 @@ def test_all_secrets_are_tried_whichever_fits(secret: str, monkeypatch: pytest.M
 WRONG_VALUES: tuple[Any, ...] = (
     None, True, 0, -1, 1.5, 2**63, 2**64, "", "\u0000", "x" * 3000, "\U0001f600", [], [[]], {}, {"id": None},
 )  # fmt: skip
-MODELS: dict[str, type[PushPayload | InstallationPayload | RepositoryEventPayload]] = {
+MODELS: dict[str, type[PushPayload | InstallationPayload | RepositoryEventPayload | ResultPayload]] = {
     "push": PushPayload,
     "installation": InstallationPayload,
     "installation_repositories": InstallationPayload,
     "repository": RepositoryEventPayload,
+    **dict.fromkeys(RESULT_EVENTS, ResultPayload),
 }
 
 
@@ -160,6 +163,18 @@ def test_every_single_field_may_be_wrong(event: str) -> None:
     assert unreadable > 10
 
 
+@pytest.mark.parametrize("event", sorted(RESULT_EVENTS))
+def test_results_need_a_repository_and_a_commit(event: str) -> None:
+    """GitHub's own examples are read; without repository id or commit they are said to be unreadable, not more."""
+    for body in (body for name, body in examples() if name == event):
+        assert len(read(ResultPayload, body).subject.head_sha) == 40
+    small: dict[str, Any] = {"repository": {"id": 7}, event: {"head_sha": "a" * 40, "head_branch": None}}
+    assert read(ResultPayload, json.dumps(small).encode()).subject.head_branch is None
+    for broken in (small | {"repository": {}}, small | {event: {"head_sha": "x"}}, small | {event: None}):
+        with pytest.raises(UnreadablePayloadError):
+            read(ResultPayload, json.dumps(broken).encode()).subject  # noqa: B018 (asking for it may raise)
+
+
 def test_hints_and_nulls_refuse_no_push() -> None:
     """What only saves a call or fills the audit may have any shape, and null is as good as absent."""
     body = json.loads(next(body for event, body in examples() if event == "push"))
@@ -187,6 +202,6 @@ def test_receiver_and_worker_read_alike() -> None:
 
 def test_our_own_entries_cannot_come_from_outside() -> None:
     """The event of our own inbox entries is handled by the worker and not accepted by the receiver."""
-    assert set(HANDLERS) - EVENTS == {"stepgate.bind"}
-    assert set(MODELS) == EVENTS
+    assert set(HANDLERS) - EVENTS - RESULT_EVENTS == {"stepgate.bind", "stepgate.judge"}
+    assert set(MODELS) == EVENTS | RESULT_EVENTS
     assert read(BindPayload, b'{"installation_id": 1, "full_name": "a/b"}').installation_id == 1

@@ -21,21 +21,17 @@ from tests.support.deliveries import MemoryInbox, headers_of
 from tests.support.line import SECRET
 
 BODY = json.dumps({"ref": "refs/heads/main", "repository": {"id": 7}, "installation": {"id": 9}}).encode()
-#: Time-outs (seconds) where one is waited for, and everywhere else, where a busy machine must not meet one.
-SHORT, PATIENCE = 1.0, 30.0
+#: Injected time-outs (seconds), and the patience of the tests, which is not measured.
+SHORT, PATIENCE = 0.4, 20.0
 
 
 @asynccontextmanager
 async def served(
-    record: Callable[[NewDelivery], Awaitable[bool]],
-    unused_port: Callable[[], int],
-    *,
-    idle: float = PATIENCE,
-    read: float = PATIENCE,
+    record: Callable[[NewDelivery], Awaitable[bool]], unused_port: Callable[[], int], *, idle: float = PATIENCE
 ) -> AsyncIterator[int]:
-    """The receiver behind the product's own HTTP server, with time-outs for requests and for bodies; its port."""
+    """The receiver behind the product's own HTTP server, with short time-outs; its port."""
     app = web.Application(client_max_size=MAX_BODY)
-    add_routes(app, record=record, secrets=(SECRET,), read_timeout=read)
+    add_routes(app, record=record, secrets=(SECRET,), read_timeout=SHORT)
     stop, port = asyncio.Event(), unused_port()
     server = asyncio.create_task(serve_http(app, host="127.0.0.1", port=port, stop=stop, idle=idle))
     try:
@@ -70,7 +66,7 @@ async def answered(port: int, *parts: bytes, end: bool = False) -> int:
             for part in parts:
                 writer.write(part)
                 await writer.drain()
-                await asyncio.sleep(0.01)  # so that the head is handled before the body is there
+                await asyncio.sleep(SHORT / 40)  # so that the head is handled before the body is there
             if end:
                 writer.write_eof()
             line = await reader.readline()
@@ -106,7 +102,7 @@ async def drip(port: int, start: bytes, rest: bytes) -> bytes:
 async def test_a_body_that_drips_in_is_given_up(unused_tcp_port_factory: Callable[[], int]) -> None:
     """A sender of one byte at a time loses its connection, and meanwhile others are served."""
     inbox = MemoryInbox()
-    async with served(inbox.record, unused_tcp_port_factory, read=SHORT) as port, asyncio.timeout(PATIENCE):
+    async with served(inbox.record, unused_tcp_port_factory) as port, asyncio.timeout(PATIENCE):
         slow = asyncio.create_task(drip(port, head(Content_Length="5000"), b"x" * 4000))
         await asyncio.sleep(SHORT / 4)
         assert await answered(port, head(), BODY) == 202
@@ -132,7 +128,7 @@ async def test_false_lengths_and_broken_chunks(unused_tcp_port_factory: Callable
     """A body that is shorter or longer than it says, has no length, or has wrong chunks is refused, never a 5xx."""
     chunked = partial(head, Content_Length=None, Transfer_Encoding="chunked")
     inbox = MemoryInbox()
-    async with served(inbox.record, unused_tcp_port_factory, read=SHORT) as port:
+    async with served(inbox.record, unused_tcp_port_factory) as port:
         shorter = await answered(port, head(Content_Length="500"), BODY, end=True)
         cut = await answered(port, head(Content_Length=str(len(BODY) - 1)), BODY)
         none = await answered(port, head(Content_Length=None), BODY)
@@ -216,7 +212,7 @@ async def test_few_large_bodies_are_in_hand_at_a_time(unused_tcp_port_factory: C
             await release.wait()
         return await inbox.record(delivery)
 
-    async with served(record, unused_tcp_port_factory, read=2 * SHORT) as port, asyncio.timeout(PATIENCE):
+    async with served(record, unused_tcp_port_factory) as port, asyncio.timeout(PATIENCE):
         sent = [asyncio.create_task(answered(port, head(body=body), body)) for body in large]
         while len(stored) < LARGE_AT_ONCE:
             await asyncio.sleep(0.01)

@@ -140,14 +140,14 @@ async def compare(course: Course, told: History) -> list[str]:
     )
     last = told.heads[-1]
     runs = course.sandbox.check_runs(learner.repository.full_name, last)
-    word = "failure" if last in expected.blocked_heads else "success"
+    word = "failure" if last in expected.state.blocked_heads else "success"
     found += [
         ("one attempt for each delivery", sorted(str(row["delivery_id"]) for row in attempts),
          sorted(str(push.guid) for push in told.pushes)),
         ("head", (session["head_sha"], session["branch_head_seen"], expected.head), (last, last, last)),
         ("accepted head", session["accepted_sha"], expected.accepted),
-        ("status", session["status"], expected.status.value),
-        ("done", session["done"], sorted(expected.progress.done)),
+        ("status", session["status"], expected.state.status.value),
+        ("done", session["done"], sorted(expected.state.progress.done)),
         ("last report", max(runs, key=lambda run: int(run["id"]))["conclusion"], word),
     ]  # fmt: skip
     return [f"{learner.lane_id} {what}: {is_} instead of {ought}" for what, is_, ought in found if is_ != ought]

@@ -132,3 +132,17 @@ async def test_sigterm_outside_of_the_loop_lets_contexts_end() -> None:
         signal.raise_signal(signal.SIGTERM)
 
     assert caught.value.code == 143
+
+
+@pytest.mark.parametrize(
+    ("host", "root"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://127.0.0.1:8000"),
+        ("::1", "http://[::1]:8000"),
+    ],
+)
+def test_a_browser_on_this_machine_reaches_us(host: str, root: str) -> None:
+    """The printed address opens here, whatever was listened on."""
+    assert serve.local_root(host, 8000) == root

@@ -20,7 +20,8 @@ _MARKDOWN_TAGS = {
 }
 _PAGE_TAGS = _MARKDOWN_TAGS | {
     *("html", "head", "meta", "title", "link", "body", "header", "main", "footer", "nav", "section", "div"),
-    *("dl", "dt", "dd", "small", "time", "progress", "caption", "span"),
+    *("dl", "dt", "dd", "small", "time", "progress", "caption", "span", "script"),
+    *("form", "input", "button", "label", "select", "option", "textarea"),
 }
 # What GitHub makes a mention, a reference or a link of, in text that is not code.
 _LIVE = re.compile(r"@\w|#\d|\bGH-\d|\bwww\.")
@@ -111,7 +112,12 @@ def status_is_harmless(status: Mapping[str, Any]) -> None:
 def page_is_harmless(page: str, *roots: str) -> str:
     """Raise AssertionError if a page holds more than our own tags; returns its text as a reader sees it."""
     shown = _parsed(page)
-    _only(shown, _PAGE_TAGS, (*roots, "/", "#content"))
+    _only(shown, _PAGE_TAGS, (*roots, "/", "#", "?"))
+    for tag, attributes in shown.tags:
+        if tag == "script":  # our own files only; what stands between the tags would not run, but has no business there
+            assert (attributes.get("src") or "").startswith("/static/")
+        if tag == "form":
+            assert re.fullmatch(r"/[a-z]\S*", attributes.get("action") or "")
     return "".join(shown.text)
 
 

@@ -185,8 +185,10 @@ class Learner:
         return row
 
     async def page(self) -> str:
-        """The session's page, as HTML."""
-        return await self.line.page(f"/sessions/{self.session_id}")
+        """The session's page as staff see it, as HTML."""
+        async with self.line.browser(staff=True) as browser, browser.get(f"/sessions/{self.session_id}") as answer:
+            assert answer.status == 200
+            return await answer.text()
 
     async def pages_verdicts(self) -> list[str]:
         """The verdicts on the session's page, oldest first."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from aiohttp import web
 
 from bot.registry import add_lab, publish_lab
 from bot.services import Judging, Services
+from bot.wanted import ResultFilter
 from bot.webhook import MAX_BODY, add_routes
 from bot.worker import Worker
 from github.client import GitHubApp
@@ -22,16 +25,19 @@ from github.governor import MemoryGovernor
 from github.trees import Trees
 from rules.model import LabRecord, LabVersion
 from sandbox import Sandbox
+from storage import headfacts
 from storage.cache import CachedMappings
 from storage.database import Pool, open_pool
 from storage.inbox import Recorder
 from storage.mappings import Mappings
 from storage.notify import Listener
 from tests.support.apispec import check_exchange, operation_of
+from tests.support.browsing import browser
 from web import routes
-from web.site import Site
+from web.site import SignIn, Site
 
 SECRET = "a-webhook-secret-for-tests"
+SESSION_KEY = "a-session-key-for-tests-of-32-characters"
 TEMPLATE = Path(__file__).parents[2] / "examples" / "lab-template"
 
 
@@ -42,15 +48,23 @@ CHECKED_BYTES = 256 * 1024
 
 @dataclass
 class Line:
-    """A running App on a sandbox. `hook`: the receiver's address; `pages`: the root of the App's own pages."""
+    """A running App on a sandbox. `staff`: account ids; `with_sign_in`: people sign in with (the sandbox's) GitHub."""
 
     sandbox: Sandbox
     http: aiohttp.ClientSession
     dsn: str
+    staff: frozenset[int] = frozenset()
+    with_sign_in: bool = False
+    port: int = 0  # the first one that was free: a restarted App is where it was
     pool: Pool = field(init=False)
     services: Services = field(init=False)
-    pages: str = field(init=False)
+    web: web.Application = field(init=False)
     _stack: AsyncExitStack = field(init=False)
+
+    @property
+    def pages(self) -> str:
+        """The root of the App's own pages."""
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def hook(self) -> str:
@@ -62,10 +76,9 @@ class Line:
         async with AsyncExitStack() as stack:
             self.pool = await open_pool(self.dsn, min_size=1, max_size=10)
             stack.push_async_callback(self.pool.close)
-            self.services, self.pages = await stack.enter_async_context(
-                _running_app(self.sandbox, self.http, self.pool, self.dsn)
-            )
+            await stack.enter_async_context(_running_app(self))
             self.sandbox.webhook_url = self.hook
+            self.sandbox.callback_urls = [f"{self.pages}/auth/callback"]
             self._stack = stack.pop_all()
 
     async def stop(self) -> None:
@@ -83,6 +96,15 @@ class Line:
         async with self.http.get(self.pages + path) as response:
             assert response.status == 200, f"{path}: {response.status}"
             return await response.text()
+
+    def browser(
+        self, account_id: int | None = None, login: str = "", *, staff: bool = False
+    ) -> AbstractAsyncContextManager[aiohttp.ClientSession]:
+        """Somebody's browser at the pages: `async with line.browser(7, "learner-one") as me: await me.get("/")`.
+
+        Signed in without the way over GitHub; `staff` without account: the operator at this machine.
+        """
+        return browser(self.pages, self.web, account_id, login, staff=staff)
 
     async def settle(self, timeout: float = 30.0) -> None:
         """Wait until every delivery is processed and every report is sent."""
@@ -104,8 +126,13 @@ class Line:
 
 
 @asynccontextmanager
-async def running_line(dsn: str, **options: Any) -> AsyncIterator[Line]:
+async def running_line(
+    dsn: str, *, staff: Iterable[int] = (), sign_in: bool = False, **options: Any
+) -> AsyncIterator[Line]:
     """Run everything until the block ends; `options` go to the Sandbox.
+
+    `staff`: account ids (add them later with `line.staff |= {id}` and a restart). `sign_in`: people sign in with the
+    sandbox's GitHub; without it pages are for this machine.
 
     At the end all API exchanges are checked (of those above CHECKED_BYTES only that they belong to an operation).
     """
@@ -114,7 +141,7 @@ async def running_line(dsn: str, **options: Any) -> AsyncIterator[Line]:
             Sandbox(Path(folder) / "github", webhook_secret=SECRET, **options) as sandbox,
             aiohttp.ClientSession() as http,
         ):
-            line = Line(sandbox, http, dsn)
+            line = Line(sandbox, http, dsn, frozenset(staff), sign_in)
             await line.start()
             try:
                 yield line
@@ -130,15 +157,16 @@ async def running_line(dsn: str, **options: Any) -> AsyncIterator[Line]:
 
 
 @asynccontextmanager
-async def _running_app(
-    sandbox: Sandbox, http: aiohttp.ClientSession, pool: Pool, dsn: str
-) -> AsyncIterator[tuple[Services, str]]:
-    """Receiver, pages and worker; yields what judging is given and the root of the addresses."""
+async def _running_app(line: Line) -> AsyncIterator[None]:
+    """Receiver, pages and worker; sets the line's `services`, `web` and `port`."""
+    sandbox, pool = line.sandbox, line.pool
+    listening = socket.create_server(("127.0.0.1", line.port))
+    line.port = listening.getsockname()[1]
     mappings = CachedMappings(Mappings(pool))
-    services = Services(
+    line.services = services = Services(
         pool=pool,
         app=GitHubApp(
-            http,
+            line.http,
             api_url=sandbox.api_url,
             app_id=sandbox.app_id,
             private_key=sandbox.private_key_pem,
@@ -146,27 +174,41 @@ async def _running_app(
         ),
         trees=Trees(64 * 1024 * 1024),
         mappings=mappings,
-        judging=Judging("forgea/steps", "http://127.0.0.1:8080", sandbox.url, "always", 3),
+        judging=Judging("forgea/steps", line.pages, sandbox.url, "always", 3),
     )
     recorder = Recorder(pool)
-    app = web.Application(client_max_size=MAX_BODY)
-    add_routes(app, record=recorder.record, secrets=(SECRET,))
-    routes.add_routes(app, Site(pool, web_url=sandbox.url, public_url="http://127.0.0.1:8080", github=services.app))
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    app = line.web = web.Application(client_max_size=MAX_BODY)
+    wanted = ResultFilter(sandbox.app_id, partial(headfacts.awaited, pool))
+    add_routes(app, record=recorder.record, secrets=(SECRET,), results=wanted)
     stop = asyncio.Event()
-    async with Listener(dsn, on_lost=mappings.clear) as listener:
+    async with Listener(line.dsn, on_lost=mappings.clear) as listener:
+        routes.add_routes(app, _site(line, listener))
         listener.subscribe("binding_changed", lambda repo_id: mappings.drop(int(repo_id)))
-        worker = asyncio.create_task(Worker(services, listener, dsn=dsn, holder="test", concurrency=4).run(stop))
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+        await runner.setup()
+        await web.SockSite(runner, listening).start()
+        worker = asyncio.create_task(Worker(services, listener, dsn=line.dsn, holder="test", concurrency=4).run(stop))
         try:
-            yield services, f"http://127.0.0.1:{runner.addresses[0][1]}"
+            yield
         finally:
             stop.set()
             await worker
             await runner.cleanup()
             await recorder.close()
+
+
+def _site(line: Line, listener: Listener) -> Site:
+    sandbox = line.sandbox
+    credentials = SignIn(sandbox.client_id, sandbox.client_secret, SESSION_KEY, sandbox.api_url)
+    return Site(
+        line.pool,
+        web_url=sandbox.url,
+        public_url=line.pages,
+        github=line.services.app,
+        listener=listener,
+        staff=line.staff,
+        sign_in=credentials if line.with_sign_in else None,
+    )
 
 
 async def register_lab(line: Line, full_name: str) -> tuple[LabRecord, LabVersion]:

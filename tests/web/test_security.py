@@ -55,28 +55,107 @@ def test_a_foreign_name_for_this_machine_is_refused(host: str) -> None:
 
 
 async def test_every_answer_is_protected(aiohttp_client: AiohttpClient) -> None:
-    """Pages, errors and unknown addresses carry the same headers; nothing inline may run."""
+    """Pages, errors and unknown addresses carry the same headers; nothing inline may run, nothing foreign is loaded."""
 
-    @security.this_machine_only
     async def page(_request: web.Request) -> web.StreamResponse:
         return web.Response(text="page")
+
+    async def refused(_request: web.Request) -> web.StreamResponse:
+        raise web.HTTPForbidden
 
     app = web.Application()
     app.on_response_prepare.append(security.add_headers)
     app.router.add_get("/", page)
+    app.router.add_get("/refused", refused)
     client = await aiohttp_client(app)
 
-    answers = {
-        200: await client.get("/"),
-        403: await client.get("/", headers={"X-Forwarded-For": "192.0.2.1"}),
-        404: await client.get("/nowhere"),
-    }
-
-    for status, answer in answers.items():
+    for path, status in (("/", 200), ("/refused", 403), ("/nowhere", 404)):
+        answer = await client.get(path)
         assert answer.status == status
-        policy = answer.headers["Content-Security-Policy"]
-        assert policy.startswith("default-src 'none'")
-        assert "unsafe" not in policy
-        assert "script-src" not in policy
+        policy = dict(rule.partition(" ")[::2] for rule in answer.headers["Content-Security-Policy"].split("; "))
+        assert policy == {
+            "default-src": "'none'",
+            **dict.fromkeys(("script-src", "style-src", "img-src", "connect-src", "form-action"), "'self'"),
+            **dict.fromkeys(("base-uri", "frame-ancestors"), "'none'"),
+        }
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
+        assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/join/word-counter",
+        "/sessions/3f2b?before=7&x=%2F%2Fevil.example.com",
+        "/a//b",
+        "/installed?next=https://x",
+    ],
+)
+def test_an_address_of_this_site_is_kept(path: str) -> None:
+    """After signing in one is back where one was."""
+    assert security.local_path(path) == path
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        None,
+        "",
+        "join",
+        "https://evil.example.com",
+        "HTTPS:evil.example.com",
+        "//evil.example.com",
+        "///evil.example.com",
+        "/\\evil.example.com",
+        "\\/evil.example.com",
+        "\\\\evil.example.com",
+        "/a\\..\\..\\evil.example.com",
+        "/\t/evil.example.com",
+        "/\n/evil.example.com",
+        "/\r\nSet-Cookie: a=b",
+        " //evil.example.com",
+        "/ /evil.example.com",
+        "\x00/",
+        "/\x7f/evil.example.com",
+        "/\u2028",
+        "/\uff0f/evil.example.com",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "?next=/",
+        "@evil.example.com",
+        "/" + "a" * 1000,
+    ],
+)
+def test_no_other_address_is_gone_to(address: str | None) -> None:
+    """What a browser could read as another site, or we as a header, becomes the start page."""
+    assert security.local_path(address) == "/"
+
+
+PUBLIC = "https://stepgate.example.com"
+
+
+@pytest.mark.parametrize(
+    ("peer", "hops", "public_url", "address"),
+    [
+        ("10.1.2.3", "192.0.2.9, 198.51.100.7", PUBLIC, "198.51.100.7"),
+        ("127.0.0.1", "198.51.100.7", PUBLIC, "198.51.100.7"),
+        ("93.184.215.14", "192.0.2.9", PUBLIC, "93.184.215.14"),
+        ("10.1.2.3", "", PUBLIC, "10.1.2.3"),
+        ("10.1.2.3", "192.0.2.9,", PUBLIC, "10.1.2.3"),
+        ("127.0.0.1", "192.0.2.9", "http://127.0.0.1:8000", "127.0.0.1"),
+    ],
+)
+def test_only_a_proxys_own_word_is_believed(peer: str, hops: str, public_url: str, address: str) -> None:
+    """The last hop counts if a proxy must be there and the peer can be it; earlier hops are the visitor's invention."""
+    headers = {"X_Forwarded_For": hops} if hops else {}
+    assert security.visitor_address(request(peer, **headers), public_url) == address
+
+
+def test_our_origins() -> None:
+    """The public one counts, and at this machine the one that was asked, but not for visitors from elsewhere."""
+    here, proxied = request("127.0.0.1"), request("127.0.0.1", X_Forwarded_For="192.0.2.1")
+    assert security.own_origins(here, f"{PUBLIC}/") == {PUBLIC, "http://127.0.0.1:8000"}
+    assert security.own_origins(proxied, PUBLIC) == {PUBLIC}
+    assert security.own_origins(request("127.0.0.1", "rebound.example.com:8000"), PUBLIC) == {PUBLIC}

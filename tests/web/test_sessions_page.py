@@ -28,9 +28,13 @@ from rules.model import (
     Violation,
     ViolationCode,
 )
+from storage.audit import AuditEvent, RecordedEvent
+from storage.session_history import History
 from storage.views import AttemptView, Notice, SessionView, StepView
-from web import routes, sessions
-from web.session_page import NOTICE_WORDS, page_of
+from tests.support.browsing import signed_in
+from web import routes, session_actions, sessions
+from web.session_lines import NOTICE_WORDS
+from web.session_page import page_of
 from web.site import Site
 
 SESSION_ID = UUID("3f2b1c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d")
@@ -114,27 +118,43 @@ def session_view(**changes: object) -> SessionView:
 
 
 KNOWN: dict[UUID, SessionView] = {}
+HISTORY: list[History] = []
+STAFF = 900
 
 
 @pytest.fixture(autouse=True)
 def _known_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def find(_pool: object, session_id: UUID) -> SessionView | None:
+    async def find(_pool: object, session_id: UUID, *, before: int | None = None) -> SessionView | None:
         return KNOWN.get(session_id)
 
+    async def told(_pool: object, _session: Session, **_between: object) -> History:
+        return HISTORY[-1]
+
     KNOWN.clear()
+    HISTORY[:] = [History()]
     monkeypatch.setattr(sessions, "session_view", find)
+    monkeypatch.setattr(sessions, "history", told)
 
 
 async def client_of(
-    aiohttp_client: AiohttpClient, view: SessionView | None
+    aiohttp_client: AiohttpClient, view: SessionView | None, who: int | None = STAFF
 ) -> TestClient[web.Request, web.Application]:
-    """A browser on this machine, before an application that knows this one session."""
+    """A browser of somebody (None: not signed in), before an application that knows this one session."""
     if view is not None:
         KNOWN[SESSION_ID] = view
     app = web.Application()
     no_pool: Any = None
-    routes.add_routes(app, Site(no_pool, web_url="https://github.example.com", public_url="http://127.0.0.1:8000"))
-    return await aiohttp_client(app)
+    site = Site(
+        no_pool,
+        web_url="https://github.example.com",
+        public_url="http://127.0.0.1:8000",
+        staff=frozenset({STAFF}),
+    )
+    routes.add_routes(app, site)
+    client = await aiohttp_client(app)
+    if who is not None:
+        signed_in(client, who, f"account-{who}", staff=who == STAFF)
+    return client
 
 
 class Page(HTMLParser):
@@ -160,9 +180,9 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-async def show(aiohttp_client: AiohttpClient, view: SessionView) -> tuple[Page, str]:
-    """The page of a session, parsed, and its words with white space made single."""
-    client = await client_of(aiohttp_client, view)
+async def show(aiohttp_client: AiohttpClient, view: SessionView, who: int | None = STAFF) -> tuple[Page, str]:
+    """The page of a session as somebody sees it, parsed, and its words with white space made single."""
+    client = await client_of(aiohttp_client, view, who)
     answer = await client.get(f"/sessions/{SESSION_ID}")
     assert answer.status == 200
     assert answer.content_type == "text/html"
@@ -188,9 +208,9 @@ async def test_the_page_tells_file_step_and_why(aiohttp_client: AiohttpClient) -
     page, words = await show(aiohttp_client, session_view())
 
     assert "What is in the way now" in words
-    assert "src/cli.js 3. Command comes after 2. Fix" in words
-    assert "tests/a b.js belongs to the lab; only the lab's template changes it" in words
-    assert "Src/cli.js no step of the lab names this file; did you mean src/cli.js?" in words
+    assert "src/cli.js 3. Command complete step 2 first" in words
+    assert "tests/a b.js the lab itself only the lab changes this file" in words
+    assert "Src/cli.js none no step uses this file; did you mean src/cli.js?" in words
     verdicts = [(row["data-verdict"], row["data-codes"]) for row in page.all("tr") if "data-attempt" in row]
     assert verdicts == [
         ("preview", "PROTECTED_PATH"),
@@ -227,7 +247,7 @@ async def test_links_lead_to_github(aiohttp_client: AiohttpClient) -> None:
     repository = "https://github.example.com/learner-one/word-counter-lab"
     links = {link["href"] for link in page.all("a")}
     assert {repository, f"{repository}/commit/{SHA}", f"{repository}/commit/{3:040x}"} <= links
-    assert all(link == "#content" or str(link).startswith(repository) for link in links)
+    assert all(str(link).startswith((repository, "#content", "/")) for link in links)
 
 
 @pytest.mark.parametrize(
@@ -282,9 +302,13 @@ async def test_hostile_names_stay_text(aiohttp_client: AiohttpClient) -> None:
     page, words = await show(aiohttp_client, view)
 
     assert {tag for tag, _ in page.elements} == {tag for tag, _ in harmless.elements}
-    assert {"script", "img", "iframe", "form"} & {tag for tag, _ in page.elements} == set()
+    assert {"img", "iframe"} & {tag for tag, _ in page.elements} == set()
+    assert all(str(script["src"]).startswith("/static/") for script in page.all("script"))
+    assert all(str(form["action"]).startswith("/") for form in page.all("form"))
     assert not any(name.startswith("on") or name == "style" for _, names in page.elements for name in names)
-    assert all(str(link["href"]).startswith(("https://github.example.com/learner-one/", "#")) for link in page.all("a"))
+    assert all(
+        str(link["href"]).startswith(("https://github.example.com/learner-one/", "#", "/")) for link in page.all("a")
+    )
     assert words.count("<script>alert(1)</script>") >= 8
     assert "49" not in words.replace("2026-03-04", ""), "templates are not evaluated twice"
 
@@ -301,6 +325,12 @@ async def test_the_page_is_accessible(aiohttp_client: AiohttpClient) -> None:
     assert all(time["datetime"] for time in page.all("time"))
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
+    assert {label["for"] for label in page.all("label")} <= set(ids)
+    fields = [tag for kind in ("input", "select", "textarea") for tag in page.all(kind) if tag.get("type") != "hidden"]
+    assert len(fields) > 10
+    assert {field["id"] for field in fields} <= {label["for"] for label in page.all("label")}
+    described = {tag["aria-describedby"] for _, tag in page.elements if "aria-describedby" in tag}
+    assert described <= set(ids)
     labels = {attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes}
     assert labels <= set(ids)
 
@@ -318,27 +348,158 @@ async def test_what_is_no_session_is_not_found(path: str, aiohttp_client: Aiohtt
     assert "There is no session at this address" in await answer.text()
 
 
-async def test_visitors_from_elsewhere_are_refused(aiohttp_client: AiohttpClient) -> None:
-    """Behind a proxy the page is not shown, and it does not tell whether the session exists."""
-    client = await client_of(aiohttp_client, session_view())
-
-    for path in (str(SESSION_ID), "00000000-0000-4000-8000-000000000000"):
-        answer = await client.get(f"/sessions/{path}", headers={"X-Forwarded-For": "127.0.0.1"})
-        assert answer.status == 403
-        assert "word counter" not in await answer.text()
-
-
-async def test_the_stylesheet_is_the_only_thing_loaded(aiohttp_client: AiohttpClient) -> None:
-    """The page needs one file of ours: no script, no font, no picture from elsewhere; and that file is there."""
+async def test_only_our_own_files_are_loaded(aiohttp_client: AiohttpClient) -> None:
+    """The page needs files of ours alone: no font, no picture and no script from elsewhere, and nothing inline."""
     client = await client_of(aiohttp_client, session_view())
     page = Page(await (await client.get(f"/sessions/{SESSION_ID}")).text())
 
-    assert [link["href"] for link in page.all("link")] == ["/static/style.css"]
+    assert [link["href"] for link in page.all("link")] == ["/static/icon.svg", "/static/style.css"]
+    assert page.all("script")
+    assert not page.all("style")
+    for script in page.all("script"):
+        assert (await client.get(str(script["src"]))).status == 200
     answer = await client.get("/static/style.css")
-    text = await answer.text()
     assert (answer.status, answer.content_type) == (200, "text/css")
-    assert "prefers-color-scheme: dark" in text
-    assert not re.search(r"url\(|@import", text)
+    assert not re.search(r"url\(|@import", await answer.text())
+
+
+# ------------------------------------------------------------------------------------------------- who sees what
+
+
+WITH_SECRETS = {
+    "private": False,
+    "help_at": AT,
+    "help_words": "the private words",
+    "blocked_in_row": 1,
+}
+DECIDED = RecordedEvent(
+    7,
+    AT,
+    1,
+    AT,
+    AuditEvent("staff_defer", actor_id=STAFF, detail={"reason": "the flu", "from": "STUCK", "to": "DEFERRED"}),
+)
+
+
+def hinted_view(**changes: object) -> SessionView:
+    """A stuck session whose open step has two hints, of which one is due."""
+    fix = replace(step("fix", "Fix"), hints=("look at the spaces", "use a pattern"))
+    steps = (StepView(step("report", "Describe"), "completed", ()), StepView(fix, None, ()))
+    session = replace(session_view().session, status=SessionStatus.STUCK)
+    blocked = replace(attempt(3, Outcome.BLOCKED, EARLY), delivery_id=SESSION_ID, before_sha="a" * 40)
+    older = replace(attempt(2, Outcome.ACCEPTED, NEAR), gains=(Gain("report", SHA),))
+    values: dict[str, object] = {"attempts": (blocked, older), "newest": blocked} | WITH_SECRETS | changes
+    return session_view(session=session, steps=steps, **values)
+
+
+async def test_the_public_sees_what_the_check_run_shows(aiohttp_client: AiohttpClient) -> None:
+    """Steps, the newest verdict with its files and the due hints; no history, no person, no decision, no form."""
+    HISTORY[:] = [History(events=(DECIDED,), logins={STAFF: "octo-staff"})]
+
+    page, words = await show(aiohttp_client, hinted_view(), who=None)
+
+    assert [row["data-attempt"] for row in page.all("tr") if "data-attempt" in row] == ["3"]
+    assert "src/cli.js command complete step 2 first" in words
+    assert "look at the spaces" in words
+    assert [facts["data-session-status"] for facts in page.all("dl")] == ["IN_PROGRESS"]
+    for secret in ("the private words", "the flu", "octo-staff", "use a pattern", "stuck", "OUT_OF_ORDER", "Last act"):
+        assert secret not in words
+    assert "Learner" not in words
+    assert page.all("form") == []
+
+
+async def test_the_learner_sees_decisions_and_what_to_do(aiohttp_client: AiohttpClient) -> None:
+    """The learner's own page has the whole history, staff's reasons without names, and forms of their own only."""
+    HISTORY[:] = [History(events=(DECIDED,), logins={STAFF: "octo-staff"}, undoable=frozenset({7}))]
+
+    page, words = await show(aiohttp_client, hinted_view(), who=11)
+
+    assert "Paused the session (staff) the flu" in words
+    assert "You asked for help" in words
+    assert "octo-staff" not in words
+    assert "use a pattern" not in words
+    actions = {str(form["action"]).removeprefix(f"/sessions/{SESSION_ID}/") for form in page.all("form")}
+    assert actions == {"check", "help/end", "/logout"}
+
+
+async def test_staff_see_everything(aiohttp_client: AiohttpClient) -> None:
+    """Staff see who decided, raw codes, deliveries, differences, hints to come, and an undo where there is one."""
+    HISTORY[:] = [History(events=(DECIDED,), logins={STAFF: "octo-staff"}, undoable=frozenset({7}))]
+
+    page, words = await show(aiohttp_client, hinted_view())
+
+    assert "Paused the session (octo-staff) the flu" in words
+    assert "learner-one asked for help" in words
+    assert "the private words" in words
+    assert "use a pattern the learner does not see this one yet" in words
+    assert "OUT_OF_ORDER" in words
+    assert f"Delivery {SESSION_ID}" in words
+    assert "Blocked in a row 1" in words
+    assert any(str(link["href"]).endswith(f"/compare/{'a' * 40}...{3:040x}") for link in page.all("a"))
+    assert {"value": "7", "name": "event", "type": "hidden"} in page.all("input")
+    actions = {str(form["action"]).removeprefix(f"/sessions/{SESSION_ID}/") for form in page.all("form")}
+    assert actions >= {f"staff/{name}" for name in session_actions._STAFFS}
+
+
+async def test_another_learner_is_the_public(aiohttp_client: AiohttpClient) -> None:
+    """Who has signed in and is neither staff nor this learner sees no more than who has not."""
+    page, words = await show(aiohttp_client, hinted_view(), who=12)
+
+    assert "the private words" not in words
+    assert [form["action"] for form in page.all("form")] == ["/logout"]
+
+
+@pytest.mark.parametrize("hidden", [{"private": True}, {"bound": False}])
+async def test_what_is_private_is_not_there(hidden: dict[str, bool], aiohttp_client: AiohttpClient) -> None:
+    """A session of a private repository, or of none, is a 404 page to the public, and there for its learner."""
+    for who, status in ((None, 404), (12, 404), (11, 200), (STAFF, 200)):
+        client = await client_of(aiohttp_client, hinted_view(**hidden), who)
+        assert (await client.get(f"/sessions/{SESSION_ID}")).status == status
+
+
+async def test_messages_come_from_a_table(aiohttp_client: AiohttpClient) -> None:
+    """`?done=` names one of our messages; anything else says nothing."""
+    client = await client_of(aiohttp_client, session_view())
+
+    known = await (await client.get(f"/sessions/{SESSION_ID}?done=undone")).text()
+    other = await (await client.get(f"/sessions/{SESSION_ID}?done=You+won")).text()
+
+    assert "Undone." in known
+    assert "You won" not in other
+
+
+async def test_a_waiting_step_says_what_it_waits_for(aiohttp_client: AiohttpClient) -> None:
+    """A step that lacks only an approval is waiting, and staff's form proposes it."""
+    newest = replace(attempt(3, Outcome.ACCEPTED), waiting={"fix": ("approval by staff",)})
+    page, words = await show(aiohttp_client, hinted_view(attempts=(newest,), newest=newest))
+
+    assert {"data-step": "fix", "data-state": "waiting"} in page.all("tr")
+    assert "2. Fix waiting for approval by staff" in words
+    assert [option["value"] for option in page.all("option") if "selected" in option] == ["fix"]
+
+
+async def test_what_cannot_be_done_is_explained(aiohttp_client: AiohttpClient) -> None:
+    """A form that the session's state does not allow is disabled, with the reason instead of its explanation."""
+    session = replace(session_view().session, status=SessionStatus.VERIFIED_PASS)
+
+    page, words = await show(aiohttp_client, session_view(session=session))
+
+    assert "Only a session that is in progress or stuck can be paused." in words
+    disabled = {button["aria-describedby"] for button in page.all("button") if "disabled" in button}
+    assert disabled == {"defer-words", "resume-words", "judge-words"}
+    assert {option["value"] for option in page.all("option") if "disabled" in option} == {
+        "approve",
+        "complete",
+        "unlock",
+    }
+
+
+@pytest.mark.parametrize("before", ["", "x", "-1", "1e3", "\u0661", "9" * 30])
+async def test_a_page_number_that_is_none_is_ignored(before: str, aiohttp_client: AiohttpClient) -> None:
+    """Whatever stands behind `?before=`, the page answers."""
+    client = await client_of(aiohttp_client, session_view())
+
+    assert (await client.get(f"/sessions/{SESSION_ID}", params={"before": before})).status == 200
 
 
 def test_every_ignored_code_has_words() -> None:

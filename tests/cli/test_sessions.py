@@ -1,0 +1,168 @@
+"""`app.py sessions ...` as staff run it at the shell: what is said, with which exit status, and what is written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import app as entry
+from cli.sessions import STATUSES
+from rules.model import SessionStatus
+from tests.support.course import Course, Learner, private_key, running_course
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A shell at an App with one learner, whom nobody judges meanwhile."""
+
+    course: Course
+    learner: Learner
+
+    async def run(self, *words: str) -> Result:
+        """Run `python app.py sessions WORDS`."""
+        return await asyncio.to_thread(CliRunner().invoke, entry.cli, ["sessions", *words])
+
+    async def decide(self, command: str, *words: str) -> Result:
+        """A command about the learner's session, with a reason."""
+        return await self.run(command, str(self.learner.session_id), *words, "--reason", "seen in class")
+
+    async def session(self) -> dict[str, Any]:
+        """The session's row."""
+        (row,) = await self.course.fetch("SELECT * FROM lab_session WHERE session_id = $1", self.learner.session_id)
+        return row
+
+
+@pytest.fixture(name="shell")
+async def _shell(fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shell]:
+    async with running_course(fresh_database) as course:
+        for name, value in {
+            "DATABASE_URL": fresh_database,
+            "GITHUB_API_URL": course.sandbox.api_url,
+            "GITHUB_WEB_URL": course.sandbox.url,
+            "GITHUB_APP_ID": str(course.sandbox.app_id),
+            "GITHUB_PRIVATE_KEY": private_key(),
+        }.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(tmp_path)
+        yield Shell(course, await course.learner("learner-one"))
+
+
+async def test_decisions_are_saved_with_reason_and_actor(shell: Shell) -> None:
+    """Each command does what it says, says so in a line, and is in the audit: by an account, or by the shell."""
+    for command, words, said in (
+        ("approve", ["release", "--by", "900"], "Approved step release."),
+        ("judge", [], "Asked for."),
+        ("defer", [], "Paused the session."),
+        ("resume", [], "Resumed the session."),
+        ("extend", ["--deadline", "2999-12-20"], "The deadline is 2999-12-20 23:59 UTC."),
+        ("extend", ["--deadline", "none"], "There is no deadline any more."),
+    ):
+        done = await shell.decide(command, *words)
+        assert (done.exit_code, done.stdout) == (0, ""), done.output
+        assert done.stderr.startswith(said)
+        assert ("judges the newest commit" in done.stderr) == (command in ("approve", "judge", "resume"))
+    events = await shell.course.fetch(
+        "SELECT kind, actor_id, detail->>'reason' AS reason FROM audit_event WHERE kind LIKE 'staff%' ORDER BY event_id"
+    )
+    kinds = ["approve", "judge", "defer", "resume", "extend", "extend"]
+    assert [event["kind"] for event in events] == [f"staff_{kind}" for kind in kinds]
+    assert [event["actor_id"] for event in events] == [900, None, None, None, None, None]
+    assert {event["reason"] for event in events} == {"seen in class"}
+
+
+async def test_a_complete_session_is_reopened(shell: Shell) -> None:
+    """A complete session is opened again as a whole, or through one of its steps."""
+    for words, said in (([], "Reopened the session."), (["--step", "fix"], "Reopened step fix.")):
+        await shell.course.pool.execute("UPDATE lab_session SET status = 'VERIFIED_PASS'")
+        done = await shell.decide("reopen", *words)
+        assert done.exit_code == 0, done.output
+        assert done.stderr.startswith(said)
+        assert (await shell.session())["status"] == "IN_PROGRESS"
+    assert len(await shell.course.fetch("SELECT FROM staff_fact WHERE kind = 'reopen' AND step_id = 'fix'")) == 1
+
+
+async def test_another_repository_is_connected(shell: Shell) -> None:
+    """`relink` asks GitHub for the repository, and says what is wrong with one that it cannot take."""
+    unseen = await shell.decide("relink", "learner-one/second")
+    assert (unseen.exit_code, unseen.stderr.count("\n")) == (1, 1)
+    assert "install the App on it" in unseen.stderr
+    same = await shell.decide("relink", shell.learner.repository.full_name)
+    assert "already" in same.stderr
+    lab = await shell.decide("relink", shell.course.template.full_name)
+    assert lab.exit_code == 1
+
+    other = await shell.course.learner("learner-two")
+    taken = await shell.decide("relink", other.repository.full_name)
+    assert "bound to a session already" in taken.stderr
+    await shell.course.pool.execute(
+        "UPDATE repo_mapping SET state = 'revoked', revoked_at = now(), revoked_reason = 'x' WHERE session_id = $1",
+        other.session_id,
+    )
+    done = await shell.decide("relink", other.repository.full_name)
+
+    assert done.exit_code == 0, done.output
+    (bound,) = await shell.course.fetch(
+        "SELECT provider_repo_id FROM repo_mapping WHERE session_id = $1 AND state = 'active'",
+        shell.learner.session_id,
+    )
+    assert bound["provider_repo_id"] == other.repository.id
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["defer", "SESSION"], 2, "--reason"),
+        (["defer", "SESSION", "--reason", "x"], 2, "3 to 500"),
+        (["defer", "00000000-0000-4000-8000-000000000000", "--reason", "because"], 2, "there is no session"),
+        (["approve", "SESSION", "nothing", "--reason", "because"], 2, "no step 'nothing'"),
+        (["extend", "SESSION", "--reason", "because"], 2, "--deadline"),
+        (["extend", "SESSION", "--deadline", "soon", "--reason", "because"], 2, "must be a date"),
+        (["extend", "SESSION", "--deadline", "2001-01-01", "--reason", "because"], 2, "has passed"),
+        (["resume", "SESSION", "--reason", "because"], 1, "does not allow"),
+        (["reopen", "SESSION", "--reason", "because"], 1, "does not allow"),
+        (["approve", "SESSION", "fix", "--reason", "because", "--by", "octo-staff"], 2, "--by"),
+        (["list", "--status", "asleep"], 2, "must be one of"),
+        (["list", "--status", "EXPIRED", "--stuck"], 2, "different"),
+    ],
+)
+async def test_what_cannot_be_is_explained(words: list[str], status: int, said: str, shell: Shell) -> None:
+    """Wrong use ends with status 2, what the session does not allow with 1; nothing is written, no traceback."""
+    before = await shell.session()
+
+    done = await shell.run(*(str(shell.learner.session_id) if word == "SESSION" else word for word in words))
+
+    assert done.exit_code == status, done.output
+    assert said in " ".join(done.stderr.replace("│", " ").split())
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert await shell.session() == before
+
+
+async def test_the_list_is_filtered(shell: Shell) -> None:
+    """`--status` takes a status in any case; `--stuck` shows who is stuck, and since when they ask for help."""
+    nobody = await shell.run("list", "--stuck")
+    assert nobody.stdout.strip() == "There is no such session."
+    await shell.course.pool.execute("UPDATE lab_session SET status = 'STUCK', help_at = now(), help_words = 'where?'")
+
+    stuck = json.loads((await shell.run("list", "--stuck", "--json")).stdout)
+    named = json.loads((await shell.run("list", "--status", "stuck", "--json")).stdout)
+    other = json.loads((await shell.run("list", "--status", "in-progress", "--json")).stdout)
+
+    assert [row["session_id"] for row in stuck] == [str(shell.learner.session_id)]
+    assert stuck[0]["help_at"]
+    assert (named, other) == (stuck, [])
+    shown = await shell.run("show", str(shell.learner.session_id))
+    assert "where?" in shown.stdout
+    assert json.loads((await shell.run("show", str(shell.learner.session_id), "--json")).stdout)["help_words"]
+
+
+def test_the_statuses_are_all_there() -> None:
+    """The help text names every status that a session can have."""
+    assert STATUSES.split(", ") == [status.value for status in SessionStatus]
