@@ -170,6 +170,6 @@ async def serve_http(
 
 def local_root(host: str, port: int) -> str:
     """Our root as a browser on this machine reaches it, for an address that we listen on."""
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - all interfaces: the loopback one as well
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - all interfaces: the loopback one as well
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

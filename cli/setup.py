@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.serve import run_until_stopped, say, serve_http
+from cli.serve import local_root, run_until_stopped, say, serve_http
 from settings import GITHUB_API, Settings, SettingsError, load
 from web.setup_form import Known
 from web.setup_state import NotKeptError, Setup
@@ -181,7 +181,7 @@ async def _serve_setup(settings: Settings, host: str, stop: asyncio.Event) -> bo
     )
 
     def listening(address: str, port: int) -> None:
-        setup.here = settings.public_url or f"http://{_reachable(address)}:{port}"
+        setup.here = settings.public_url or local_root(address, port)
         say("No GitHub App is configured yet. To set one up, open this link; it works once:")
         say(f"  {setup.link}")
         say("(For another link start again. To use an App that exists, set what docs/settings.md names.)")
@@ -196,10 +196,3 @@ async def _serve_setup(settings: Settings, host: str, stop: asyncio.Event) -> bo
     finally:
         watching.cancel()
     return setup.written.is_set()
-
-
-def _reachable(address: str) -> str:
-    """The address to open in a browser of this machine when we listen on `address`."""
-    if address in ("0.0.0.0", "::", ""):  # noqa: S104 (compared with, not listened on)
-        return "127.0.0.1"
-    return f"[{address}]" if ":" in address else address

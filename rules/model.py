@@ -182,7 +182,6 @@ class Not:
     of: Condition
 
 
-TreeCondition = Changed | Exists | Absent | Contains | Lacks
 Condition = Changed | Exists | Absent | Contains | Lacks | Approval | Nothing | Workflow | Check | AllOf | AnyOf | Not
 
 
