@@ -16,6 +16,7 @@ from rules.effort import Tick, unlimited
 from rules.model import Absent, AllOf, AnyOf, Changed, Condition, Contains, Exists, Lab, Lacks, Not, Tree
 from rules.patterns import Matches, compiled, specificity, with_roots
 
+_BATCH = 500  # paths between two looks at the budget
 _PROTECTED, _SHARED, _FILES = 0, 1, 2  # groups of the PatternSet; _FILES + i are the files of step i
 
 
@@ -123,11 +124,12 @@ class PathMap:
 
     def places(self, paths: Iterable[str]) -> Mapping[str, Place]:
         """Where the lab puts each of these paths (and others that were asked for)."""
-        known, answers, match, tick = self._places, self._answers, self._set.match, self.tick
-        for path in paths:
-            if path not in known:
-                tick(len(path))
-                matches = match(path)
+        known, answers = self._places, self._answers
+        fresh = [path for path in paths if path not in known]
+        for start in range(0, len(fresh), _BATCH):
+            batch = fresh[start : start + _BATCH]
+            self.tick(sum(map(len, batch)))
+            for path, matches in zip(batch, self._set.match_all(batch), strict=True):
                 answer = answers.get(id(matches))
                 if answer is None:
                     answer = answers[id(matches)] = (matches, self._read(matches))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import operator
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -142,14 +142,22 @@ class PatternSet:
 
         PatternError if RE2 runs out of memory.
         """
-        key = _matching(self._set, path)
-        answer = self._answers.get(key)
-        if answer is None:
-            answer = self._resolve(key)
-            if len(self._answers) >= _MAX_ANSWERS:
-                self._answers.clear()
-            self._answers[key] = answer
-        return answer
+        return self.match_all((path,))[0]
+
+    def match_all(self, paths: Iterable[str]) -> list[Matches]:
+        """`match` of each path, in order."""
+        known, matching, one_set = self._answers, _matching, self._set
+        found: list[Matches] = []
+        for path in paths:
+            key = matching(one_set, path)
+            answer = known.get(key)
+            if answer is None:
+                answer = self._resolve(key)
+                if len(known) >= _MAX_ANSWERS:
+                    known.clear()
+                known[key] = answer
+            found.append(answer)
+        return found
 
     def _resolve(self, found: tuple[int, ...]) -> Matches:
         """Let the last match of each group win."""

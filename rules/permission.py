@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from rules.mapping import PathMap, Place
 from rules.model import (
@@ -110,32 +110,23 @@ class Changes:
         self._rules = rules
         self.tree = tree
         self.astray = rules.template.astray(tree, rules.accepted)
-        self.decided: dict[str, PathOutcome] = {}
-        self.owned: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
         first = rules.accepted is rules.template.pinned  # nothing was accepted yet: looked at already
         self.paths = rules.template.changed(tree) if first else differing(rules.accepted, tree)
+        # What is settled by the content, before the path is looked at. Section 4.3 goes first: a protected file with
+        # the content of another version of the template is template work by itself and yet a violation, for old tests
+        # must not be restored one by one.
+        self.by_content = dict.fromkeys(rules.template.written(self.paths, tree), PathOutcome.TEMPLATE_WORK)
+        self.by_content.update(dict.fromkeys(self.astray.paths, PathOutcome.PROTECTED))
+        self.unmapped: list[str] = []
+        self.owned: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
         places = rules.paths.places(self.paths)
         for path in self.paths:
-            place = places[path]
-            outcome = self._decide(path, place)
-            if outcome is None:
-                self.owned[place.owners].append(path)
-            else:
-                self.decided[path] = outcome
-
-    def _decide(self, path: str, place: Place) -> PathOutcome | None:
-        """The path verdict in the order of section 5, as far as it does not depend on steps; None: steps decide.
-
-        Section 4.3 goes first: a protected file with the content of another version of the template is template work by
-        itself and yet a violation, for old tests must not be restored one by one.
-        """
-        if path in self.astray.paths:
-            return PathOutcome.PROTECTED
-        if self._rules.template.wrote(path, self.tree.get(path)):
-            return PathOutcome.TEMPLATE_WORK
-        if place.shared:
-            return PathOutcome.SHARED
-        return None if place.owners else PathOutcome.UNMAPPED
+            if path not in self.by_content:
+                place = places[path]
+                if place.owners and not place.shared:
+                    self.owned[place.owners].append(path)
+                elif not place.shared:
+                    self.unmapped.append(path)
 
 
 class Held:
@@ -156,8 +147,7 @@ class Held:
 
     def _hold_decided(self, changes: Changes) -> None:
         if self._blocks(PathOutcome.UNMAPPED):
-            unmapped = (path for path, outcome in changes.decided.items() if outcome is PathOutcome.UNMAPPED)
-            self.back.update(dict.fromkeys(unmapped, self._rules.accepted))
+            self.back.update(dict.fromkeys(changes.unmapped, self._rules.accepted))
         if self._blocks(PathOutcome.PROTECTED):
             self.back.update(dict.fromkeys(changes.astray.paths, changes.astray.version))
 
@@ -185,7 +175,7 @@ class Held:
 class _Said:
     """What is said of all paths with the same owners by the same patterns."""
 
-    outcome: PathOutcome  # where steps decide
+    outcome: PathOutcome  # of a path whose content does not settle it
     owners: tuple[str, ...]
     step: str | None
     missing: tuple[str, ...]
@@ -202,14 +192,15 @@ class Verdicts:
 
     def of(self, changes: Sequence[Change]) -> list[PathVerdict]:
         """What each changed path means. It is attributed to an owner that is at work on it."""
-        decided, all_said = self._changes.decided, self._said
-        places = self._rules.paths.places(change.path for change in changes)
+        by_content, all_said, made = self._changes.by_content, self._said, partial(tuple.__new__, PathVerdict)
+        places = self._rules.paths.places([change[0] for change in changes])
         found: list[PathVerdict] = []
         for path, kind, renamed_from, _ in changes:
             place = places[path]
             said = all_said.get(id(place)) or self._say(place)
-            outcome = decided.get(path) or said.outcome
-            found.append(PathVerdict(path, kind, outcome, said.owners, said.step, renamed_from))
+            outcome = by_content.get(path) or said.outcome
+            # past the constructor, which takes longer than all the rest of this loop
+            found.append(made((path, kind, outcome, said.owners, said.step, renamed_from, "")))
         return found
 
     def violations(self, paths: Iterable[PathVerdict]) -> tuple[Violation, ...]:
@@ -245,10 +236,19 @@ class Verdicts:
         rules, done = self._rules, self._done
         permitted = [owner for owner in place.owners if rules.is_permitted((owner,), done)]
         at_work = [owner for owner in permitted if rules.lab.steps[owner].id not in rules.before]
-        fine = PathOutcome.REWORK if rules.is_rework(place.owners) else PathOutcome.OPEN
         return _Said(
-            outcome=fine if permitted else PathOutcome.LOCKED,
+            outcome=self._outcome(place, permitted=bool(permitted)),
             owners=tuple(step.id for step in rules.steps(place.owners)),
             step=rules.paths.owner(place, at_work or permitted or place.owners),
             missing=rules.missing(place.owners, done) if place.owners and not permitted else (),
         )
+
+    def _outcome(self, place: Place, *, permitted: bool) -> PathOutcome:
+        """The path verdict in the order of section 5, as far as the path and the steps decide."""
+        if place.shared:
+            return PathOutcome.SHARED
+        if not place.owners:
+            return PathOutcome.UNMAPPED
+        if not permitted:
+            return PathOutcome.LOCKED
+        return PathOutcome.REWORK if self._rules.is_rework(place.owners) else PathOutcome.OPEN

@@ -41,10 +41,12 @@ def differing(old: Tree, new: Tree) -> list[str]:
         return []
     paths = [path for path in old if path not in new]
     get = old.get
-    for path, entry in new.items():  # `same_entry`, written out: this is asked of every file of every push
-        before = get(path)
-        if before is not entry and (before is None or before.sha != entry.sha or before.mode != entry.mode):
-            paths.append(path)
+    paths += [  # `same_entry`, written out: this is asked of every file of every push
+        path
+        for path, entry in new.items()
+        if (before := get(path)) is not entry
+        and (before is None or before.sha != entry.sha or before.mode != entry.mode)
+    ]
     return paths
 
 
@@ -56,20 +58,27 @@ def diff(old: Tree, new: Tree, paths: Sequence[str] | None = None) -> tuple[Chan
     Linear in the size of both trees. `paths`: those that differ, when the caller has them from `differing`.
     """
     changed = differing(old, new) if paths is None else paths
-    before, after = old.get, new.get
-    kinds = {path: _change_kind(before(path), after(path)) for path in sorted(changed)}
+    kinds = _change_kinds(sorted(changed), old, new)
     sources, targets = _renames(kinds, old, new)
     if not sources:
         return tuple([Change(path, kind) for path, kind in kinds.items()])
     return tuple([Change(path, kind, sources.get(path), targets.get(path)) for path, kind in kinds.items()])
 
 
-def _change_kind(before: TreeEntry | None, after: TreeEntry | None) -> ChangeKind:
-    if before is None:
-        return ChangeKind.ADDED
-    if after is None:
-        return ChangeKind.REMOVED
-    return ChangeKind.MODE if same_content(before, after) else ChangeKind.MODIFIED
+def _change_kinds(paths: Iterable[str], old: Tree, new: Tree) -> dict[str, ChangeKind]:
+    """What happened to each of these paths, which differ. One loop without calls: there may be 100,000."""
+    added, removed, modified, mode = ChangeKind.ADDED, ChangeKind.REMOVED, ChangeKind.MODIFIED, ChangeKind.MODE
+    before, after = old.get, new.get
+    kinds: dict[str, ChangeKind] = {}
+    for path in paths:
+        was = before(path)
+        if was is None:
+            kinds[path] = added
+        elif (now := after(path)) is None:
+            kinds[path] = removed
+        else:
+            kinds[path] = mode if was.sha == now.sha and same_content(was, now) else modified
+    return kinds
 
 
 def _renames(kinds: Mapping[str, ChangeKind], old: Tree, new: Tree) -> tuple[dict[str, str], dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rules.mapping import PathMap
@@ -49,6 +50,21 @@ class Template:
         if same_content(self.pinned.get(path), entry):
             return True
         return bool(self.later) and any(same_content(version.get(path), entry) for version in self.later)
+
+    def written(self, paths: Sequence[str], tree: Tree) -> set[str]:
+        """Those of the paths whose content in a tree is template work: `wrote`, asked of many at once."""
+        now, found = tree.get, set[str]()
+        for version in (self.pinned, *self.later):
+            was = version.get
+            found.update(
+                [
+                    path
+                    for path in paths
+                    if (old := was(path)) is (new := now(path))
+                    or (old is not None and new is not None and old.sha == new.sha and same_content(old, new))
+                ]
+            )
+        return found
 
     def is_work(self, path: str, entry: TreeEntry | None) -> bool:
         """Whether somebody else's content is there: what `changed` counts. An absent path is no work."""
