@@ -109,9 +109,12 @@ async def add_fact(
         if kind != "reopen":
             raise ActionRefused("status", "the session is complete: reopen it first")
         standing = standing_after(session, SessionEvent.STAFF_REOPENED)
+    names = [subject]
     if kind != "accept_head":
-        subject = _step_of(await labs.version(pool, session.lab_version_id), subject)
-    await _refuse_repetition(pool, session, kind, subject)
+        version = await labs.version(pool, session.lab_version_id)
+        subject = _step_of(version, subject)
+        names = _names_of(version, subject)
+    await _refuse_repetition(pool, session, kind, names)
     field = "head_sha" if kind == "accept_head" else "step_id"
     fact = {
         "kind": kind,
@@ -132,15 +135,21 @@ def _step_of(version: LabVersion, name: str) -> str:
     raise ActionRefused("step", f"the lab has no step {name!r}")
 
 
-async def _refuse_repetition(pool: Pool, session: Session, kind: FactKind, subject: str) -> None:
-    """The same fact twice would look as if undoing one did nothing."""
+def _names_of(version: LabVersion, name: str | None) -> list[str]:
+    """All ids under which facts and progress may name a step: the one given, today's, and those that it had."""
+    known = [each for step in version.lab.steps if name in (each := (step.id, *step.aliases))]
+    return [*dict.fromkeys([*([name] if name else []), *(other for names in known for other in names)])]
+
+
+async def _refuse_repetition(pool: Pool, session: Session, kind: FactKind, names: list[str]) -> None:
+    """The same fact twice would look as if undoing one did nothing. `names`: of the step, or the head's sha."""
     newest = await pool.fetchval(
-        "SELECT kind FROM staff_fact WHERE session_id = $1 AND coalesce(step_id, head_sha) = $2 "
+        "SELECT kind FROM staff_fact WHERE session_id = $1 AND coalesce(step_id, head_sha) = ANY ($2) "
         "AND revoked_at IS NULL AND (until IS NULL OR until > now()) "
         "AND (kind = $3 OR ($3 IN ('complete', 'reopen') AND kind IN ('complete', 'reopen'))) "
         "ORDER BY fact_id DESC LIMIT 1",
         session.session_id,
-        subject,
+        names,
         kind,
     )
     if newest == kind:
@@ -150,9 +159,8 @@ async def _refuse_repetition(pool: Pool, session: Session, kind: FactKind, subje
 # What a fact may have brought is everything since: the steps that were completed, and the heads that were accepted (in
 # the repository that the session has now). What holds without the fact is earned again, commit by commit.
 _BEFORE_FACT = """
-SELECT f.kind, f.step_id, f.head_sha,
-    f.kind = 'accept_head' OR (f.kind IN ('approve', 'complete') AND EXISTS (SELECT FROM step_progress AS p
-        WHERE p.session_id = f.session_id AND p.step_id = f.step_id AND p.completed_at >= f.created_at)) AS mattered,
+SELECT f.kind = 'accept_head' OR (f.kind IN ('approve', 'complete') AND EXISTS (SELECT FROM step_progress AS p
+        WHERE p.session_id = f.session_id AND p.step_id = ANY ($3) AND p.completed_at >= f.created_at)) AS mattered,
     ARRAY(SELECT p.step_id FROM step_progress AS p
         WHERE p.session_id = f.session_id AND state = 'completed' AND p.completed_at >= f.created_at) AS steps,
     (SELECT after_sha FROM push_attempt AS a WHERE a.session_id = f.session_id AND verdict = 'accepted'
@@ -170,8 +178,15 @@ async def revoke_fact(pool: Pool, session: Session, decision: Decision, fact_id:
     holds without it stays. A session that it finished is open again. Raises ActionRefused("gone") for a fact that was
     revoked already or is another session's, and StaleSession.
     """
-    row = await pool.fetchrow(_BEFORE_FACT, fact_id, session.session_id)
-    if row is None:
+    fact = await pool.fetchrow(
+        "SELECT kind, step_id, head_sha FROM staff_fact "
+        "WHERE fact_id = $1 AND session_id = $2 AND revoked_at IS NULL",
+        fact_id,
+        session.session_id,
+    )
+    names = [] if fact is None else _names_of(await labs.version(pool, session.lab_version_id), fact["step_id"])
+    row = await pool.fetchrow(_BEFORE_FACT, fact_id, session.session_id, names)
+    if fact is None or row is None:
         raise ActionRefused("gone", "that decision was taken back before")
     standing: dict[str, Any] = {}
     if session.status is SessionStatus.VERIFIED_PASS:
@@ -179,8 +194,8 @@ async def revoke_fact(pool: Pool, session: Session, decision: Decision, fact_id:
     given: dict[str, Any] = {"revoke_fact": fact_id, "anew": True, **standing, **_woken(session, "fact", standing)}
     if row["mattered"]:
         given["back_to"] = {"steps": row["steps"], "accepted_sha": row["accepted_sha"]}
-    subject = {"step_id": row["step_id"], "head_sha": row["head_sha"]}
-    return await act(pool, session, "staff_revoke", decision, given, kind=row["kind"], **subject)
+    subject = {"step_id": fact["step_id"], "head_sha": fact["head_sha"]}
+    return await act(pool, session, "staff_revoke", decision, given, kind=fact["kind"], **subject)
 
 
 # ------------------------------------------------------------------------------------------------- status, deadline

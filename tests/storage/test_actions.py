@@ -175,6 +175,26 @@ async def test_a_revoked_fact_takes_back_what_it_reached(pool: Pool) -> None:
         await actions.revoke_fact(pool, await now_of(pool, bound), WHY, done.fact_id)
 
 
+@pytest.mark.parametrize(("fact", "progress"), [("old-two", "two"), ("two", "old-two")])
+async def test_a_fact_and_its_step_may_have_been_saved_under_different_ids(
+    pool: Pool, fact: str, progress: str
+) -> None:
+    """A step renamed between an approval and its completion: repeating is refused, revoking takes the step back."""
+    bound = await bind(pool)
+    await saved(pool, bound, "first", gains=("one",))
+    done = await actions.add_fact(pool, await now_of(pool, bound), WHY, "approve", "two")
+    assert done.fact_id is not None
+    await pool.execute("UPDATE staff_fact SET step_id = $1", fact)
+    await pool.execute("DELETE FROM delivery")
+    await saved(pool, bound, "second", gains=(progress, "three"))
+
+    with pytest.raises(ActionRefused, match="still counts"):
+        await actions.add_fact(pool, await now_of(pool, bound), WHY, "approve", "two")
+    await actions.revoke_fact(pool, await now_of(pool, bound), WHY, done.fact_id)
+
+    assert (await state_of(pool, bound)).progress.done == {"one"}
+
+
 async def test_a_revoked_fact_that_came_too_late_takes_nothing_back(pool: Pool) -> None:
     """A step that was complete before the approval stays complete without it."""
     bound = await bind(pool)
