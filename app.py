@@ -164,7 +164,7 @@ async def run_worker(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
         mappings = CachedMappings(Mappings(pool), ttl=settings.mapping_ttl, miss_ttl=settings.mapping_miss_ttl)
         services = build_services(settings, pool, github, mappings)
         async with Listener(dsn, on_lost=mappings.clear) as listener:
-            listener.subscribe("binding_changed", lambda repo_id: mappings.drop(int(repo_id)))
+            listener.subscribe("binding_changed", mappings.heard)
             worker = Worker(services, listener, dsn=dsn, holder=holder, concurrency=settings.worker_concurrency)
             await worker.run(stop)
 

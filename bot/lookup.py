@@ -82,6 +82,9 @@ async def find_binding(services: Services, push: Push, *, source: MappingSource 
             decision = bind(given)
         if isinstance(decision, Rejected) and decision.code in _BY_OWNER:
             decision = bind(await _with_owner_of_now(services, push, given))
+        refused = isinstance(decision, NeedLineage | Ignored | Rejected)
+        if refused and given.mapping is None and await _is_bound(services, push.repo.repo_id):
+            continue
         match decision:
             case NeedLineage():
                 return Found(Ignored(BindingCode.NOT_A_LAB))  # the repository itself is gone
@@ -93,6 +96,14 @@ async def find_binding(services: Services, push: Push, *, source: MappingSource 
         await _write(services, push, given, decision, source)
         services.mappings.drop(push.repo.repo_id)
     raise BindingRaceError(f"the binding of repository {push.repo.repo_id} changed each time while it was decided")
+
+
+async def _is_bound(services: Services, repo_id: int) -> bool:
+    """Whether the database has a mapping where the cache said that there is none: nobody is refused on a hint."""
+    bound = await Mappings(services.pool).find(repo_id) is not None
+    if bound:
+        services.mappings.drop(repo_id)
+    return bound
 
 
 async def _refused(services: Services, given: BindingInput, decision: Ignored | Rejected) -> Found:

@@ -14,6 +14,7 @@ from .deliveries import Delivery
 from .errors import SandboxError
 from .grants import callback_of
 from .lifecycle import Lifecycle
+from .pushes import PushEvents
 from .registration import Registrar, read_manifest, slug_of
 from .state import Account, AccountKind, Installation, Repository, State
 
@@ -28,6 +29,7 @@ class Control:
 
     _core: Core
     _lifecycle: Lifecycle
+    _pushes: PushEvents
     _checks: CheckBook
     _auth: Authenticator
     _registrar: Registrar
@@ -116,6 +118,17 @@ class Control:
         self._lifecycle.archive(record, archived=archived, sender=record.owner)
         return record
 
+    async def describe(self, full_name: str, description: str | None) -> Repository:
+        """Give another description."""
+        record = self._state.repository(full_name)
+        self._lifecycle.describe(record, description, record.owner)
+        return record
+
+    async def move_branch(self, full_name: str, branch: str, sha: str, by_login: str) -> None:
+        """Set a branch to a commit that the repository has, with the deliveries of the push that would do so."""
+        record = self._state.repository(full_name)
+        await self._pushes.move_branch(record, branch, sha, self._state.account(by_login))
+
     async def set_default_branch(self, full_name: str, branch: str) -> Repository:
         """Make another existing branch the default one."""
         record = self._state.repository(full_name)
@@ -157,6 +170,15 @@ class Control:
         removed = [self._state.repository(full_name) for full_name in remove or ()]
         self._lifecycle.select(self._state.installation(installation_id), added, removed)
 
+    async def select_all(self, installation_id: int) -> None:
+        """Let an installation cover all repositories of its account, those to come as well."""
+        self._lifecycle.reselect(self._state.installation(installation_id), "all", [])
+
+    async def select_only(self, installation_id: int, repositories: list[str]) -> None:
+        """Let an installation cover only these repositories."""
+        keep = [self._state.repository(full_name) for full_name in repositories]
+        self._lifecycle.reselect(self._state.installation(installation_id), "selected", keep)
+
     @property
     def installations(self) -> list[Installation]:
         """The App's installations, oldest first."""
@@ -177,6 +199,10 @@ class Control:
         """Wait until every delivery has got an answer, or has failed; TimeoutError after `timeout` seconds."""
         async with asyncio.timeout(timeout):
             await self._core.deliveries.idle()
+
+    def ping(self) -> None:
+        """Send the App a `ping`."""
+        self._lifecycle.ping()
 
     def new_manifest_code(self, manifest: dict[str, Any], owner_login: str | None = None) -> str:
         """Return the code that a person's browser brings back after accepting an App manifest; it works once.
@@ -205,6 +231,13 @@ class Control:
         if callback_of(self._core.app, redirect_uri) is None:
             raise SandboxError(f"{redirect_uri} is no callback URL of the App")
         return self._auth.grants.code(self._state.account(login), redirect_uri, code_challenge)
+
+    def revoke_authorization(self, login: str) -> None:
+        """Let the person end the App's authorisation: its user tokens of them die."""
+        account = self._state.account(login)
+        if not self._auth.grants.withdraw(account):
+            raise SandboxError(f"{login} has not authorised the App")
+        self._lifecycle.authorization_revoked(account)
 
     def user_token(self, login: str) -> str:
         """Return a user access token of the App for the person."""

@@ -12,6 +12,7 @@ from cachetools import LRUCache
 
 from .errors import GitError
 from .gitstore import GitStore, run_git
+from .views import view
 
 _SIGNATURE = re.compile(r"^(?P<name>.*?) ?<(?P<email>[^>]*)> (?P<seconds>-?\d+) (?P<zone>[+-]\d{4})$")
 _STATUS = {"A": "added", "D": "removed", "M": "modified", "T": "changed", "R": "renamed", "C": "copied"}
@@ -116,6 +117,8 @@ class GitData:
 
     async def commit(self, path: Path, sha: str) -> Commit | None:
         """Return the commit of this full sha, or None if the repository has no such commit."""
+        if view().hides(path, sha):
+            return None
         cached = self._commits.get((path, sha))
         if cached is None:
             found = await self.store.read(path, sha)
@@ -221,7 +224,7 @@ class GitData:
         form = "--format=%(objectname) %(refname)"
         _, output = await run_git(["for-each-ref", form, *prefixes], cwd=path)
         pairs = (line.split(" ", 1) for line in output.decode(errors="replace").splitlines())
-        return {name: sha for sha, name in pairs}
+        return view().listed(path, {name: sha for sha, name in pairs})
 
 
 def parse_changes(output: bytes) -> list[Change]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from cachetools import LRUCache
 
 from .errors import GitError
+from .views import view
 
 GIT_TIMEOUT = 60.0  # seconds for one git process; the largest repositories of the tests need a few
 CACHED_BYTES = 128 * 1024 * 1024
@@ -217,6 +218,9 @@ class GitStore:
 
     async def read(self, path: Path, name: str) -> GitObject | None:
         """Return the object that a sha, or an expression that the caller has built safely, names."""
+        name = view().renamed(path, name)
+        if view().hides(path, name):
+            return None
         cached = self._objects.get((path, name))
         if cached is not None:
             return cached
@@ -231,8 +235,11 @@ class GitStore:
 
     async def infos(self, path: Path, names: Sequence[str]) -> list[ObjectInfo | None]:
         """Return sha, type and size of each name, None where there is no such object. Refs are not cached."""
-        found = [self._infos.get((path, name)) for name in names]
-        missing = [number for number, info in enumerate(found) if info is None]
+        seen = view()
+        names = [seen.renamed(path, name) for name in names]
+        hidden = {number for number, name in enumerate(names) if seen.hides(path, name)}
+        found = [None if number in hidden else self._infos.get((path, name)) for number, name in enumerate(names)]
+        missing = [number for number, info in enumerate(found) if info is None and number not in hidden]
         if missing:
             answers = await self._ask(path, 1, [names[number] for number in missing])
             for number, answer in zip(missing, answers, strict=True):

@@ -178,6 +178,15 @@ class Grants:
             self._end(token)
         return token is not None
 
+    def withdraw(self, account: Account) -> bool:
+        """End the person's authorisation of the App with all its tokens; False if there was none."""
+        key = (account.id, self._core.app.client_id)
+        known = key in self._authorised
+        self._authorised.discard(key)
+        for token in [each for each in self._tokens.values() if (each.account_id, each.client_id) == key]:
+            self._end(token)
+        return known
+
     def _end(self, token: UserToken) -> None:
         self._tokens.pop(token.value, None)
         self._refreshes.pop(token.refresh, None)

@@ -74,6 +74,25 @@ class Events:
             }
             self._core.deliveries.emit("installation_target", "renamed", payload, installation_id=target.id)
 
+    def of_authorization(self, account: Account) -> None:
+        """Send `github_app_authorization` revoked: of a person, so that it names no installation."""
+        payload = {"action": "revoked", "sender": user(self._core, account)}
+        self._core.deliveries.emit("github_app_authorization", "revoked", payload)
+
+    def ping(self) -> None:
+        """Send `ping`, as GitHub does when an App gets its webhook."""
+        app, hook = self._core.app, self._core.deliveries
+        made = app.created_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        config = {"content_type": hook.content_type, "insecure_ssl": hook.insecure_ssl, "url": hook.url}
+        number = hook.app_id + 400_000_000  # as in the headers of its deliveries
+        shown = {
+            "type": "App", "id": number, "name": "web", "active": hook.active, "events": sorted(app.events),
+            "config": config, "updated_at": made, "created_at": made, "app_id": app.id,
+            "deliveries_url": f"{self._core.url}/api/v3/app/hook/deliveries",
+        }  # fmt: skip
+        payload = {"zen": "Keep it logically awesome.", "hook_id": number, "hook": shown}
+        hook.emit("ping", None, payload | {"sender": user(self._core, app.owner)})
+
     def of_selection(
         self, record: Installation, sender: Account, added: Sequence[Repository], removed: Sequence[Repository]
     ) -> None:

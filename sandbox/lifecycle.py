@@ -161,6 +161,12 @@ class Lifecycle:
         await self._core.store.close(record.path)
         shutil.rmtree(record.path)
 
+    def describe(self, record: Repository, description: str | None, sender: Account) -> None:
+        """Give it another description; nothing is sent if it has that one already."""
+        if record.description != description:
+            old, record.description = record.description, description
+            self._changed(record, "edited", sender, {"description": {"from": old}})
+
     def _changed(self, record: Repository, action: str, sender: Account, changes: Mapping[str, object] | None) -> None:
         record.updated_at = self._core.now()
         self._events.of_repository(
@@ -172,6 +178,14 @@ class Lifecycle:
         old = account.login
         self._core.state.rename_account(account, login)
         self._events.of_target(account, {"login": {"from": old}})
+
+    def authorization_revoked(self, account: Account) -> None:
+        """Tell the App that a person ended its authorisation."""
+        self._events.of_authorization(account)
+
+    def ping(self) -> None:
+        """Send the App a `ping`."""
+        self._events.ping()
 
     # ------------------------------------------------------------------------------------------------ installations
 
@@ -218,7 +232,8 @@ class Lifecycle:
         """Grant what the App asks for now: its owner accepted the request that GitHub sends them."""
         record.permissions, record.events = dict(self._core.app.permissions), list(self._core.app.events)
         record.updated_at = self._core.now()
-        self._events.of_installation("new_permissions_accepted", record, record.account)
+        covered = self._core.state.repositories_of(record)
+        self._events.of_installation("new_permissions_accepted", record, record.account, covered)
 
     def select(
         self, record: Installation, add: list[Repository], remove: list[Repository], sender: Account | None = None
@@ -234,6 +249,18 @@ class Lifecycle:
         record.repository_ids -= {each.id for each in removed}
         record.updated_at = self._core.now()
         self._events.of_selection(record, sender or record.account, added, removed)
+
+    def reselect(self, record: Installation, selection: Literal["all", "selected"], keep: list[Repository]) -> None:
+        """Cover all repositories of the account, or from now on only those to `keep`."""
+        for each in keep:
+            self._must_own(record.account, each)
+        before = {each.id: each for each in self._core.state.repositories_of(record)}
+        record.selection, record.repository_ids = selection, {each.id for each in keep}
+        record.updated_at = self._core.now()
+        after = {each.id: each for each in self._core.state.repositories_of(record)}
+        added = [each for number, each in after.items() if number not in before]
+        removed = [each for number, each in before.items() if number not in after]
+        self._events.of_selection(record, record.account, added, removed)
 
     @staticmethod
     def _must_own(account: Account, repository: Repository) -> None:

@@ -12,12 +12,14 @@ from typing import Any
 
 from .checks import CheckBook
 from .core import Core
+from .errors import SandboxError
 from .gitdata import Commit, Signature
+from .gitstore import run_git
 from .hooks import Events
 from .present import html_of, repository
 from .state import Account, Repository
+from .views import ZERO
 
-ZERO = "0" * 40
 COMMITS_MAX = 2048
 FILES_MAX = 3000
 TAGS_MAX = 3  # more tags in one push: no event
@@ -69,6 +71,17 @@ class PushEvents:
                 await self._push(record, update, pusher, known, others)
             if update.new != ZERO:
                 known.add(update.new)
+
+    async def move_branch(self, record: Repository, branch: str, sha: str, pusher: Account) -> None:
+        """Set a branch to a commit that is there, and send what a push of it would; SandboxError if that cannot be."""
+        if record.archived or not record.writable_by(pusher):
+            raise SandboxError(f"{pusher.login} may not push to {record.full_name}")
+        ref = f"refs/heads/{branch}"
+        if await self._core.git.commit(record.path, sha) is None:
+            raise SandboxError(f"{record.full_name} has no commit {sha}")
+        old = await self._core.store.resolve(record.path, ref) or ZERO
+        await run_git(["update-ref", ref, sha], cwd=record.path)
+        await self.announce(record, [RefUpdate(old, sha, ref)], pusher)
 
     async def _push(
         self, record: Repository, update: RefUpdate, pusher: Account, known: set[str], others: dict[str, str]

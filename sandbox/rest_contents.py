@@ -14,12 +14,13 @@ from .fields import text_field
 from .gitdata import Entry
 from .gitstore import run_git
 from .present import api_of, html_of
-from .pushes import ZERO, PushEvents, RefUpdate
+from .pushes import PushEvents, RefUpdate
 from .rest import Call, Operation, Reply
 from .rest_commits import CommitOperations
 from .rest_git import in_base64, show_git_commit
 from .rest_repos import archived
 from .state import Repository
+from .views import ZERO
 
 INLINE_MAX = 1024 * 1024  # bytes; GitHub's OpenAPI description, repos/get-content: above, `content` is empty
 RAW_MAX = 100 * 1024 * 1024  # bytes; the same: above, the endpoint is not supported

@@ -56,7 +56,7 @@ class RepositoryOperations:
             if not isinstance(value, bool):
                 raise validation_failed("Repository", name, f"{name} is not a boolean")
         branch, new_name = text_field(body, "default_branch"), text_field(body, "name")
-        record.description = text_field(body, "description") or record.description
+        self._lifecycle.describe(record, text_field(body, "description") or record.description, bot)
         record.is_template = flags.get("is_template", record.is_template)
         try:
             if branch is not None:

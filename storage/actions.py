@@ -179,8 +179,7 @@ async def revoke_fact(pool: Pool, session: Session, decision: Decision, fact_id:
     revoked already or is another session's, and StaleSession.
     """
     fact = await pool.fetchrow(
-        "SELECT kind, step_id, head_sha FROM staff_fact "
-        "WHERE fact_id = $1 AND session_id = $2 AND revoked_at IS NULL",
+        "SELECT kind, step_id, head_sha FROM staff_fact WHERE fact_id = $1 AND session_id = $2 AND revoked_at IS NULL",
         fact_id,
         session.session_id,
     )

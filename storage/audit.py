@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -61,26 +61,88 @@ async def record(pool: Pool, *events: AuditEvent) -> None:
     await pool.execute("SELECT write_audit($1)", [event.to_json() for event in events])
 
 
-_LIST = """
-SELECT audit_event.*, coalesce(counted.count, 1) AS count, coalesce(counted.last_at, at) AS last_at
-FROM audit_event LEFT JOIN rejection_count AS counted USING (event_id)
-WHERE ($1::text IS NULL OR audit_event.code = $1) AND ($2::bigint IS NULL OR audit_event.repo_id = $2)
-  AND ($3::uuid IS NULL OR session_id = $3) AND ($4::timestamptz IS NULL OR at >= $4)
-  AND ($5::bigint IS NULL OR audit_event.event_id < $5)
-ORDER BY audit_event.event_id DESC LIMIT $6
-"""
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which events are asked for: those that fit every given value. `since` <= at < `until`."""
+
+    code: str | None = None
+    kind: str | None = None
+    repo_id: int | None = None
+    session_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def conditions(self) -> tuple[list[str], list[Any]]:
+        """SQL conditions on `event`, and their values as $1, $2 ...: only what is given, so that its index is used."""
+        values = {name: value for name, value in asdict(self).items() if value is not None}
+        return [f"{_CONDITIONS[name]} ${place}" for place, name in enumerate(values, 1)], list(values.values())
+
+
+_CONDITIONS = {
+    "code": "event.code =",
+    "kind": "event.kind =",
+    "repo_id": "event.repo_id =",
+    "session_id": "event.session_id =",
+    "since": "event.at >=",
+    "until": "event.at <",
+}
+EVERYTHING = AuditFilter()
+#: Events that are read at a time: about 1 MB.
+BATCH = 2_000
 
 
 async def list_events(
     pool: Pool,
     *,
     code: str | None = None,
+    kind: str | None = None,
     repo_id: int | None = None,
     session_id: UUID | None = None,
     since: datetime | None = None,
+    until: datetime | None = None,
     before: int | None = None,
     limit: int = 100,
 ) -> tuple[RecordedEvent, ...]:
     """Events that fit every given filter, the newest first; `before`: an event id to go on from."""
-    rows = await pool.fetch(_LIST, code, repo_id, session_id, since, before, limit)
+    wanted = AuditFilter(code, kind, repo_id, session_id, since, until)
+    return await _read(pool, wanted, limit, before=before, order="DESC")
+
+
+async def stream(pool: Pool, wanted: AuditFilter = EVERYTHING, *, batch: int = BATCH) -> AsyncIterator[RecordedEvent]:
+    """All events that fit, the oldest first, in flat memory however many they are.
+
+    No transaction stays open while the caller works. What is recorded meanwhile may be among them.
+    """
+    after: int | None = None
+    while True:
+        events = await _read(pool, wanted, batch, after=after)
+        for event in events:
+            yield event
+        if len(events) < batch:
+            return
+        after = events[-1].event_id
+
+
+async def _read(
+    pool: Pool,
+    wanted: AuditFilter,
+    limit: int,
+    *,
+    after: int | None = None,
+    before: int | None = None,
+    order: Literal["ASC", "DESC"] = "ASC",
+) -> tuple[RecordedEvent, ...]:
+    conditions, values = wanted.conditions()
+    for side, event_id in ((">", after), ("<", before)):
+        if event_id is not None:
+            values.append(event_id)
+            conditions.append(f"event.event_id {side} ${len(values)}")
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    values.append(limit)
+    rows = await pool.fetch(
+        "SELECT event.*, coalesce(counted.count, 1) AS count, coalesce(counted.last_at, event.at) AS last_at "  # noqa: S608 (names of ours)
+        "FROM audit_event AS event LEFT JOIN rejection_count AS counted USING (event_id) "
+        f"{where} ORDER BY event.event_id {order} LIMIT ${len(values)}",
+        *values,
+    )
     return tuple(RecordedEvent.from_row(row) for row in rows)

@@ -7,8 +7,10 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from cachetools import TLRUCache
+from prometheus_client import Counter
 
 from rules.model import Repo, RepoMapping
 from storage.audit import AuditEvent
@@ -18,18 +20,33 @@ from storage.mappings import MappingStore
 JITTER = 0.1
 
 
-@dataclass(slots=True)
-class CacheCounters:
-    """How the cache did so far."""
+LOOKUPS = Counter(
+    "stepgate_mapping_lookups_total", "Look-ups of a repository's mapping, by where the answer was", ["result"]
+)
+# write: by this process; notify: told by the database; lost: the listening connection was cut, or began to listen;
+# expired: by time; evicted: to make room. An answer on its way that is not kept counts as well.
+DROPPED = Counter("stepgate_mapping_cache_dropped_total", "Cached mappings that were forgotten, by cause", ["cause"])
 
-    hits: int = 0
-    misses: int = 0
-    invalidations: int = 0
+Cause = Literal["write", "notify", "lost", "expired", "evicted"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     mapping: RepoMapping | None
+
+
+class _Entries(TLRUCache[int, _Entry]):
+    """Counts what goes by itself."""
+
+    def expire(self, time: float | None = None) -> list[tuple[int, _Entry]]:
+        expired = super().expire(time)
+        DROPPED.labels("expired").inc(len(expired))
+        return expired
+
+    def popitem(self) -> tuple[int, _Entry]:
+        item = super().popitem()
+        DROPPED.labels("evicted").inc()
+        return item
 
 
 class CachedMappings:
@@ -54,17 +71,16 @@ class CachedMappings:
         def expiry(_repo_id: int, entry: _Entry, now: float) -> float:
             return now + (miss_ttl if entry.mapping is None else ttl * (1 + JITTER * (2 * chance() - 1)))
 
-        self._entries: TLRUCache[int, _Entry] = TLRUCache(maxsize=size, ttu=expiry, timer=timer)
+        self._entries = _Entries(maxsize=size, ttu=expiry, timer=timer)
         self._loading: dict[int, asyncio.Task[RepoMapping | None]] = {}
-        self.counters = CacheCounters()
 
     async def find(self, repo_id: int) -> RepoMapping | None:
         """The active mapping of the repository with this numeric id; concurrent misses share one query."""
         entry = self._entries.get(repo_id)
         if entry is not None:
-            self.counters.hits += 1
+            LOOKUPS.labels("hit").inc()
             return entry.mapping
-        self.counters.misses += 1
+        LOOKUPS.labels("miss").inc()
         task = self._loading.get(repo_id)
         if task is None:
             task = asyncio.create_task(self._load(repo_id))
@@ -105,14 +121,18 @@ class CachedMappings:
         finally:
             self.drop(repo.repo_id)
 
-    def drop(self, repo_id: int) -> None:
+    def drop(self, repo_id: int, cause: Cause = "write") -> None:
         """Forget one repository, also an answer that is on its way."""
-        self.counters.invalidations += 1
-        self._entries.pop(repo_id, None)
-        self._loading.pop(repo_id, None)
+        known = self._entries.pop(repo_id, None), self._loading.pop(repo_id, None)
+        if known != (None, None):
+            DROPPED.labels(cause).inc()
+
+    def heard(self, payload: str) -> None:
+        """What `NOTIFY binding_changed` tells: the id of a repository whose mapping somebody has changed."""
+        self.drop(int(payload), "notify")
 
     def clear(self) -> None:
-        """Forget everything, also answers that are on their way."""
-        self.counters.invalidations += 1
+        """Forget everything, also answers that are on their way: changes may have gone unheard."""
+        DROPPED.labels("lost").inc(len(self._entries) + len(self._loading))
         self._entries.clear()
         self._loading.clear()

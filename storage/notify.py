@@ -28,8 +28,9 @@ LONGEST_PAUSE = 10.0
 class Listener:
     """A supervised connection that listens. Use it as `async with Listener(dsn, on_lost=...) as listener`.
 
-    `on_lost` is called when the connection is lost, and again when it is back: what was learned in between was learned
-    without hearing of changes. A server that is away is no error: it is tried again for ever.
+    `on_lost` is called when the connection is lost, and again when it is back, or when a channel with callbacks is
+    listened to for the first time: what was learned before was learned without hearing of changes. A server that is
+    away is no error: it is tried again for ever.
     """
 
     def __init__(self, dsn: str, *, on_lost: Callable[[], None] = lambda: None) -> None:
@@ -109,7 +110,7 @@ class Listener:
             for channel in sorted(fresh):
                 await connection.add_listener(channel, self._hear)
             heard |= fresh
-            if missed:
+            if missed or fresh & set(self._callbacks):  # what was learned before we listened may have changed unheard
                 self._tell_lost()
                 missed = False
             self.connected.set()

@@ -7,6 +7,8 @@ from enum import StrEnum, unique
 from typing import Any
 from uuid import UUID
 
+from prometheus_client import Counter
+
 from rules.model import Facts, Lab, Progress
 from storage import labs
 from storage.database import Pool
@@ -45,6 +47,9 @@ class SaveResult(StrEnum):
     STALE_ACCEPTED = "STALE_ACCEPTED"
     LEASE_LOST = "LEASE_LOST"
 
+
+# STALE_BINDING and STALE_ACCEPTED are guards that held: the verdict was computed anew.
+SAVES = Counter("stepgate_saves_total", "Verdicts handed to the database, by what became of them", ["result"])
 
 # `since`: the newest accepted attempt, after which steps were completed at blocked heads only.
 # The blocked heads are looked up from the newest attempt back to the last accepted one, at most 1,000 of them, so that
@@ -158,8 +163,9 @@ async def save(pool: Pool, judgement: SaveVerdict) -> SaveResult:
     the machine does not allow.
     """
     with domain_errors():
-        result = await pool.fetchval("SELECT result FROM save_verdict($1)", judgement.to_json())
-    return SaveResult(result)
+        result = SaveResult(await pool.fetchval("SELECT result FROM save_verdict($1)", judgement.to_json()))
+    SAVES.labels(result.value).inc()
+    return result
 
 
 async def save_rejection(pool: Pool, rejection: SaveRejection) -> int:

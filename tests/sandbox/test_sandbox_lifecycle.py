@@ -219,3 +219,88 @@ async def test_the_api_can_change_a_repository_with_the_permission(sandbox: Sand
     for wrong in ({"default_branch": "nowhere"}, {"private": "yes"}):
         assert (await api.call("PATCH", path, wrong, credentials=token)).status == 422
     assert (await api.call("DELETE", path, credentials=token)).status == 204
+
+
+async def test_a_description_changes(sandbox: Sandbox, api: ApiClient, installed: Installation) -> None:
+    """`edited` says what it was; the same one again is no news."""
+    await sandbox.describe(LAB, "A lab")
+    await sandbox.describe(LAB, "The lab")
+    before = len(sandbox.deliveries)
+    await sandbox.describe(LAB, "The lab")
+    event, payload = last(sandbox)
+    assert (event, payload["action"], len(sandbox.deliveries)) == ("repository", "edited", before)
+    assert set(example("repository", "edited")["changes"]) == set(payload["changes"]) == {"description"}
+    assert payload["changes"]["description"] == {"from": "A lab"}
+    assert (await api.call("GET", f"/repos/{LAB}")).body["description"] == "The lab"
+
+
+async def test_an_installation_covers_all_and_then_only_some(
+    sandbox: Sandbox, api: ApiClient, installed: Installation, token: str
+) -> None:
+    """Each way tells which repositories are covered now and were not, or were and are not."""
+    await sandbox.add_repository("octo-course", "other")
+    await sandbox.select_all(installed.id)
+    payload = last(sandbox)[1]
+    assert (payload["action"], payload["repository_selection"]) == ("added", "all")
+    assert [each["name"] for each in payload["repositories_added"]] == ["other"]
+    assert (await api.call("GET", "/installation/repositories", credentials=token)).body["total_count"] == 2
+    await sandbox.select_only(installed.id, ["octo-course/other"])
+    payload = last(sandbox)[1]
+    assert (payload["action"], payload["repository_selection"]) == ("removed", "selected")
+    assert [each["name"] for each in payload["repositories_removed"]] == ["lab"]
+    assert set(example("installation_repositories", "removed")) <= set(payload)
+    assert (await api.call("GET", "/installation/repositories", credentials=token)).body["total_count"] == 1
+    await sandbox.add_repository("learner-one", "mine")
+    with pytest.raises(SandboxError, match="does not belong"):
+        await sandbox.select_only(installed.id, ["learner-one/mine"])
+
+
+async def test_accepted_permissions_name_the_repositories(sandbox: Sandbox, installed: Installation) -> None:
+    """With the keys of GitHub's example."""
+    await sandbox.accept_permissions(installed.id)
+    payload = last(sandbox)[1]
+    assert set(example("installation", "new_permissions_accepted")) <= set(payload)
+    assert [each["full_name"] for each in payload["repositories"]] == [LAB]
+
+
+async def test_an_authorisation_is_revoked(sandbox: Sandbox, api: ApiClient) -> None:
+    """The person's tokens end, and the delivery is about them alone; without an authorisation there is none to end."""
+    mine, other = sandbox.user_token("learner-one"), sandbox.user_token("learner-two")
+    sandbox.revoke_authorization("learner-one")
+    event, payload = last(sandbox)
+    assert event == "github_app_authorization"
+    assert set(payload) == set(example("github_app_authorization", "revoked"))
+    assert (payload["action"], payload["sender"]["login"]) == ("revoked", "learner-one")
+    assert (await api.call("GET", "/user", credentials=mine)).status == 401
+    assert (await api.call("GET", "/user", credentials=other)).status == 200
+    with pytest.raises(SandboxError, match="not authorised"):
+        sandbox.revoke_authorization("learner-one")
+
+
+async def test_a_ping(sandbox: Sandbox) -> None:
+    """As GitHub's example of an App's: no action, no installation."""
+    sandbox.ping()
+    event, payload = last(sandbox)
+    examples = json.loads((EXAMPLES / "ping.json").read_text())
+    (of_app,) = [each for each in examples if "app_id" in each["hook"]]
+    assert (event, payload["hook"]["type"]) == ("ping", "App")
+    assert set(of_app["hook"]) - {"last_response", "ping_url", "test_url", "url"} <= set(payload["hook"])
+    assert (payload["hook"]["app_id"], payload["hook_id"]) == (sandbox.app_id, payload["hook"]["id"])
+
+
+async def test_a_branch_moves_as_by_a_push(sandbox: Sandbox, installed: Installation, head: str) -> None:
+    """The delivery is that of a push, and it is refused where a push would be."""
+    await run("branch", "aside", "main", cwd=sandbox.repository(LAB).path)
+    await sandbox.move_branch(LAB, "trunk", head, "learner-one")
+    event, payload = next(
+        (each.event, json.loads(each.payload)) for each in reversed(sandbox.deliveries) if each.event == "push"
+    )
+    assert (payload["ref"], payload["created"], payload["after"]) == ("refs/heads/trunk", True, head)
+    assert payload["sender"]["login"] == "learner-one"
+    with pytest.raises(SandboxError, match="no commit"):
+        await sandbox.move_branch(LAB, "trunk", "1" * 40, "learner-one")
+    with pytest.raises(SandboxError, match="may not push"):
+        await sandbox.move_branch(LAB, "trunk", head, "learner-two")
+    await sandbox.archive(LAB)
+    with pytest.raises(SandboxError, match="may not push"):
+        await sandbox.move_branch(LAB, "trunk", head, "learner-one")

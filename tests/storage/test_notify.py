@@ -59,6 +59,27 @@ async def test_a_channel_can_be_added_later(pool: Pool, fresh_database: str) -> 
         await asyncio.wait_for(event.wait(), 5)
 
 
+async def test_what_was_learned_before_the_first_listening_is_told_to_be_uncertain(
+    pool: Pool, fresh_database: str
+) -> None:
+    """Whoever calls back is told, as soon as the channel is heard, that changes until then went unheard; once.
+
+    Guards storage/notify.py `_listen`, the words `or fresh & set(self._callbacks)`: a cache that was filled while the
+    process began to listen would believe a mapping for its whole time that was changed meanwhile.
+    """
+    losses: list[int] = []
+    heard: list[str] = []
+    async with Listener(fresh_database, on_lost=lambda: losses.append(1)) as listener:
+        listener.subscribe("binding_changed", heard.append)
+        await asyncio.wait_for(listener.connected.wait(), 5)
+        assert losses == [1]
+        await pool.execute("SELECT pg_notify('binding_changed', '501')")
+        await until(lambda: heard == ["501"])
+        listener.subscribe("session_changed", heard.append)
+        await until(lambda: losses == [1, 1])
+        assert heard == ["501"]
+
+
 async def test_a_lost_connection_is_told_and_comes_back(pool: Pool, fresh_database: str) -> None:
     """The loss is told at once and again when the connection is back; events are set, for some may be missed."""
     losses: list[int] = []

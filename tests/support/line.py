@@ -183,7 +183,7 @@ async def _running_app(line: Line) -> AsyncIterator[None]:
     stop = asyncio.Event()
     async with Listener(line.dsn, on_lost=mappings.clear) as listener:
         routes.add_routes(app, _site(line, listener))
-        listener.subscribe("binding_changed", lambda repo_id: mappings.drop(int(repo_id)))
+        listener.subscribe("binding_changed", mappings.heard)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
         await runner.setup()
         await web.SockSite(runner, listening).start()
