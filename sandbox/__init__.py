@@ -9,11 +9,12 @@ from __future__ import annotations
 from .core import new_private_key
 from .deliveries import Attempt, Delivery
 from .errors import SandboxError
-from .exchanges import Exchange, Fault
+from .exchanges import Exchange
+from .faults import Armed, Fault, FaultPlan, Fired
 from .server import Sandbox
 from .state import Account, CheckRun, Installation, Repository, Status
 
 __all__ = [
-    "Account", "Attempt", "CheckRun", "Delivery", "Exchange", "Fault", "Installation", "Repository", "Sandbox",
-    "SandboxError", "Status", "new_private_key",
+    "Account", "Armed", "Attempt", "CheckRun", "Delivery", "Exchange", "Fault", "FaultPlan", "Fired", "Installation",
+    "Repository", "Sandbox", "SandboxError", "Status", "new_private_key",
 ]  # fmt: skip

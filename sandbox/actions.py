@@ -93,7 +93,17 @@ class ResultBook:
         status, ended = ("in_progress", None) if conclusion is None else ("completed", now)
         number = next(self._core.state.run_ids)
         run = CheckRun(
-            number, record.id, suite.id, name, suite.head_sha, status, conclusion, now, ended, app_id=suite.app_id
+            number,
+            record.id,
+            suite.id,
+            name,
+            suite.head_sha,
+            status,
+            conclusion,
+            now,
+            ended,
+            app_id=suite.app_id,
+            born=self._core.stamp(),
         )
         self._core.state.add_run(run)
         return run

@@ -22,9 +22,12 @@ from .core import Core
 from .errors import ApiError, bad_credentials, not_accessible, not_found
 from .grants import Grants, PersonalToken, UserToken
 from .state import Account, Installation, Repository
+from .views import view
 
 JWT_LIFETIME_MAX = 600  # seconds from now to `exp`
 TOKEN_LIFETIME = timedelta(hours=1)
+TOKEN_LENGTH = 520  # characters; GitHub's are about that long since 2026
+TOKEN_LENGTH_MAX = 600  # that a fault may ask for
 TOKENS_KEPT = 100_000
 _LEVELS = {"read": 1, "write": 2, "admin": 3}
 
@@ -125,6 +128,20 @@ class Authenticator:
         someone = actor.user or actor.person
         return None if someone is None else self._core.state.account_by_id(someone.account_id)
 
+    def installation_of(self, authorization: str | None) -> int | None:
+        """Return the installation of the token, whether or not it is valid still; None for other credentials."""
+        token = self._tokens.get((authorization or "").strip().partition(" ")[2])
+        return None if token is None else token.installation_id
+
+    def caller(self, authorization: str | None) -> str:
+        """Return `Actor.key` of who sent the request, also if it is to be refused."""
+        if (installation_id := self.installation_of(authorization)) is not None:
+            return f"installation ID {installation_id}"
+        try:
+            return self.actor(authorization).key
+        except ApiError:
+            return Actor().key
+
     def _live_token(self, value: str) -> Token:
         token = self._tokens.get(value)
         if token is None or token.expires_at.timestamp() <= self._core.clock():
@@ -169,8 +186,8 @@ class Authenticator:
     def issue(
         self, installation: Installation, repository_ids: frozenset[int] | None, permissions: Mapping[str, str]
     ) -> Token:
-        """Create an installation token of one hour, about 520 characters long as GitHub's are since 2026."""
-        value = "ghs_" + secrets.token_hex(258)
+        """Create an installation token of one hour."""
+        value = ("ghs_" + secrets.token_hex(TOKEN_LENGTH_MAX // 2))[: view().length(TOKEN_LENGTH)]
         expires_at = self._core.now() + TOKEN_LIFETIME
         token = Token(value, installation.id, repository_ids, dict(permissions), expires_at)
         self._tokens[value] = token

@@ -14,8 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from .deliveries import DeliveryLog
 from .errors import SandboxError
+from .faults import FaultPlan
 from .gitdata import GitData
 from .gitstore import GitStore
+from .replication import PushLog
 from .state import Account, State
 
 DEFAULT_PERMISSIONS = {"checks": "write", "contents": "read", "metadata": "read", "statuses": "write"}
@@ -84,16 +86,21 @@ class Core:
     tree_limit: int
     rate_limit: int
     echo_events: bool
-    clock: Callable[[], float] = time.time
+    base_clock: Callable[[], float] = time.time
     url: str = ""
     store: GitStore = field(default_factory=GitStore)
     git: GitData = field(init=False)
+    faults: FaultPlan = field(init=False)
+    pushes: PushLog = field(default_factory=PushLog)
     bodies: LRUCache[Any, CachedBody] = field(init=False)
     manifest_codes: dict[str, float] = field(default_factory=dict)  # code -> end of its hour
     other_apps: dict[int, AppIdentity] = field(default_factory=dict)
 
+    _last_stamp: float = 0.0
+
     def __post_init__(self) -> None:
         self.git = GitData(self.store)
+        self.faults = FaultPlan(self.clock, self.stamp)
         self.bodies = LRUCache(CACHED_BODY_BYTES, lambda body: len(body.data) + 200)
         self.deliveries.now = self.now
 
@@ -112,6 +119,15 @@ class Core:
     def api_url(self) -> str:
         """The root of the REST API, as on a GitHub Enterprise Server."""
         return f"{self.url}/api/v3"
+
+    def clock(self) -> float:
+        """The sandbox's time, in seconds since 1970: the clock it was given, as fast or slow as a fault makes it."""
+        return self.base_clock() + self.faults.clock_offset
+
+    def stamp(self) -> float:
+        """The sandbox's time, but later than at every call before: which of two things came first."""
+        self._last_stamp = max(self.clock(), self._last_stamp + 1e-6)
+        return self._last_stamp
 
     def now(self) -> datetime:
         """The sandbox's time, in whole seconds."""

@@ -43,6 +43,7 @@ class Attempt:
     duration: float
     response_headers: dict[str, str]
     response_payload: str
+    throttled_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -65,6 +66,19 @@ class Delivery:
     attempts: list[Attempt] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Sending:
+    """One attempt on its way: what faults may change. `result`: the code and status that the log gets in any case."""
+
+    delivery: Delivery
+    attempt_id: int
+    redelivery: bool
+    sent: bool = True
+    logged: bool = True
+    result: tuple[int, str] | None = None
+    throttled_at: datetime | None = None
+
+
 class DeliveryLog:
     """The App's hook: address, secret, queue of what is to be sent, log of what was.
 
@@ -83,7 +97,8 @@ class DeliveryLog:
         self.log: list[Delivery] = []
         self._concurrency = concurrency
         self._ids = itertools.count(176_505_118_004)
-        self._queue: asyncio.Queue[tuple[Delivery, int, bool]] = asyncio.Queue()
+        self.route: Callable[[Sending], None] = self.put
+        self._queue: asyncio.Queue[Sending] = asyncio.Queue()
         self._unanswered = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -102,7 +117,7 @@ class DeliveryLog:
         await asyncio.gather(*self._senders, return_exceptions=True)
         while not self._queue.empty():
             self._queue.get_nowait()
-            self._end()
+            self.end()
         if self._session is not None:
             await self._session.close()
 
@@ -157,17 +172,23 @@ class DeliveryLog:
     @contextlib.contextmanager
     def expecting(self) -> Iterator[None]:
         """Hold `idle()` back while something that gives birth to deliveries is under way."""
-        self._begin()
+        self.begin()
         try:
             yield
         finally:
-            self._end()
+            self.end()
 
-    def _begin(self) -> None:
+    def put(self, sending: Sending) -> None:
+        """Queue what `idle()` waits for already; `route` calls this, at once or later."""
+        self._queue.put_nowait(sending)
+
+    def begin(self) -> None:
+        """Let `idle()` wait for one thing more."""
         self._unanswered += 1
         self._quiet.clear()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Let `idle()` wait for one thing less."""
         self._unanswered -= 1
         if self._unanswered == 0:
             self._quiet.set()
@@ -191,23 +212,26 @@ class DeliveryLog:
         }
 
     def _enqueue(self, delivery: Delivery, attempt_id: int, *, redelivery: bool) -> None:
-        self._begin()
-        self._queue.put_nowait((delivery, attempt_id, redelivery))
+        self.begin()
+        self.route(Sending(delivery, attempt_id, redelivery))
 
     async def _send_all(self) -> None:
         while True:
-            delivery, attempt_id, redelivery = await self._queue.get()
+            sending = await self._queue.get()
             try:
-                delivery.attempts.append(await self._send(delivery, attempt_id, redelivery))
+                attempt = await self._send(sending)
+                if sending.logged:
+                    sending.delivery.attempts.append(attempt)
             finally:
-                self._end()
+                self.end()
 
-    async def _send(self, delivery: Delivery, attempt_id: int, redelivery: bool) -> Attempt:
+    async def _send(self, sending: Sending) -> Attempt:
+        delivery = sending.delivery
         started, at = time.monotonic(), self.now()
         headers: dict[str, str] = {}
         code, status, text = 502, "failed to connect to host", ""
         delivery.url = self.url
-        if self._session is not None and self.url is not None:
+        if self._session is not None and self.url is not None and sending.sent:
             try:
                 # GitHub does not follow redirects of a receiver.
                 timeout = aiohttp.ClientTimeout(total=DELIVERY_TIMEOUT)
@@ -224,5 +248,9 @@ class DeliveryLog:
                 code, status = 504, "timed out"
             except (aiohttp.ClientError, ValueError, OSError):
                 pass  # the figures above say it
+        if sending.result is not None:
+            (code, status), headers, text = sending.result, {}, ""
         duration = round(time.monotonic() - started, 2)
-        return Attempt(attempt_id, code, status, redelivery, at, duration, headers, text)
+        return Attempt(
+            sending.attempt_id, code, status, sending.redelivery, at, duration, headers, text, sending.throttled_at
+        )  # fmt: skip

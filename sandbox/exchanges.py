@@ -1,20 +1,23 @@
-"""The record of REST exchanges, and scripted faults."""
+"""The record of REST exchanges."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from aiohttp import web
 
 EXCHANGES_KEPT = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One recorded request and answer. `operation` is the path template of the OpenAPI description."""
+    """One recorded request and answer, as the sandbox gave it: a fault may have spoilt it on its way (`faults.fired`).
+
+    `operation` is the path template of the OpenAPI description; `caller` whose rate limit it counts for ("installation
+    ID 1", "app"); `at` seconds since 1970; `scripted`: a fault answered, not the sandbox.
+    """
 
     method: str
     path: str
@@ -25,6 +28,8 @@ class Exchange:
     status: int
     response_headers: Mapping[str, str]
     response_body: bytes
+    caller: str = ""
+    at: float = 0.0
     scripted: bool = False
 
     @property
@@ -36,6 +41,3 @@ class Exchange:
     def response_json(self) -> Any:
         """The answer's body, None if there was none."""
         return orjson.loads(self.response_body) if self.response_body else None
-
-
-Fault = Callable[[web.Request], "web.StreamResponse | Awaitable[web.StreamResponse | None] | None"]

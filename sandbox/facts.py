@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from .core import Core
 from .exchanges import Exchange
+from .faults import FaultPlan
 from .rest import RestApi
 
 
@@ -34,11 +35,16 @@ class Facts:
     @property
     def clock(self) -> Callable[[], float]:
         """The sandbox's clock, in seconds since 1970; tests may set another."""
-        return self._core.clock
+        return self._core.base_clock
 
     @clock.setter
     def clock(self, clock: Callable[[], float]) -> None:
-        self._core.clock = clock
+        self._core.base_clock = clock
+
+    @property
+    def faults(self) -> FaultPlan:
+        """What goes wrong on purpose, and the list of what did."""
+        return self._core.faults
 
     @property
     def echo_events(self) -> bool:

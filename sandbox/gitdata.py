@@ -15,6 +15,9 @@ from .gitstore import GitStore, run_git
 from .views import view
 
 _SIGNATURE = re.compile(r"^(?P<name>.*?) ?<(?P<email>[^>]*)> (?P<seconds>-?\d+) (?P<zone>[+-]\d{4})$")
+# git knows the empty tree also in a repository that has no such object.
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+SAID_BYTES = 32 * 1024 * 1024  # of git's answers about commits that are kept
 _STATUS = {"A": "added", "D": "removed", "M": "modified", "T": "changed", "R": "renamed", "C": "copied"}
 
 
@@ -113,7 +116,10 @@ class GitData:
         self.store = store
         self._commits: LRUCache[tuple[Path, str], Commit] = LRUCache(20_000)
         self._trees: LRUCache[tuple[Path, str], list[Entry]] = LRUCache(500_000, len)
-        self._changes: LRUCache[tuple[Path, str, str], list[Change]] = LRUCache(200_000, lambda found: len(found) + 1)
+        self._changes: LRUCache[tuple[str, str], list[Change]] = LRUCache(200_000, lambda found: len(found) + 1)
+        self._said: LRUCache[tuple[bytes | str, ...], tuple[int, bytes]] = LRUCache(
+            SAID_BYTES, lambda answer: len(answer[1]) + 500
+        )
 
     async def commit(self, path: Path, sha: str) -> Commit | None:
         """Return the commit of this full sha, or None if the repository has no such commit."""
@@ -168,10 +174,10 @@ class GitData:
 
     async def changes(self, path: Path, old: str | None, new: str) -> list[Change]:
         """Return the files that differ between two commits or trees (`old` None: all files of `new`), with renames."""
-        key = (path, old or "", new)
+        key = (old or "", new)
         cached = self._changes.get(key)
         if cached is None:
-            before = await self._empty_tree(path) if old is None else f"{old}^{{tree}}"
+            before = EMPTY_TREE if old is None else f"{old}^{{tree}}"
             options = ["-r", "-z", "-M", "--raw", "--numstat", "--no-abbrev", "--no-textconv", "--no-ext-diff"]
             _, output = await run_git(["diff-tree", *options, before, f"{new}^{{tree}}", "--"], cwd=path)
             cached = parse_changes(output)
@@ -184,39 +190,49 @@ class GitData:
 
         One process for all: a push may have thousands of commits.
         """
-        empty = await self._empty_tree(path)
         pairs = []
         for commit in commits:
             parent = await self.commit(path, commit.parents[0]) if commit.parents else None
-            pairs.append(f"{parent.tree if parent else empty} {commit.tree}\n")
+            pairs.append(f"{parent.tree if parent else EMPTY_TREE} {commit.tree}\n")
         arguments = ["diff-tree", "--stdin", "-r", "-z", "--raw", "--no-renames", "--no-abbrev"]
-        _, output = await run_git(arguments, cwd=path, stdin="".join(pairs).encode())
+        _, output = await self._ask(path, arguments, "".join(pairs).encode())
         return parse_touched(output)
 
-    async def _empty_tree(self, path: Path) -> str:
-        _, output = await run_git(["hash-object", "-t", "tree", "-w", "--stdin"], cwd=path)
-        return output.decode().strip()
+    async def _ask(
+        self, path: Path, arguments: Sequence[str], stdin: bytes = b"", accept: Sequence[int] = (0,)
+    ) -> tuple[int, bytes]:
+        """Ask git about commits that are named by full shas, and that the repository has.
+
+        The answer is the same in every repository that has them: forks of a lab share it.
+        """
+        key = (*arguments, stdin)
+        cached = self._said.get(key)
+        if cached is None:
+            cached = await run_git(arguments, cwd=path, stdin=stdin, accept=accept)
+            if len(cached[1]) < SAID_BYTES // 10:
+                self._said[key] = cached
+        return cached
 
     async def history(self, path: Path, wanted: str, hidden: Sequence[str], limit: int) -> list[str]:
         """Return the newest `limit` commits reachable from `wanted` and not from `hidden`, oldest first."""
         stdin = "".join([f"{wanted}\n", *(f"^{sha}\n" for sha in hidden)]).encode()
         arguments = ["rev-list", "--topo-order", "--reverse", f"--max-count={limit}", "--stdin"]
-        _, output = await run_git(arguments, cwd=path, stdin=stdin)
+        _, output = await self._ask(path, arguments, stdin)
         return output.decode().split()
 
     async def count(self, path: Path, wanted: str, hidden: str) -> int:
         """Return how many commits are reachable from `wanted` and not from `hidden`."""
-        _, output = await run_git(["rev-list", "--count", wanted, f"^{hidden}", "--"], cwd=path)
+        _, output = await self._ask(path, ["rev-list", "--count", wanted, f"^{hidden}", "--"])
         return int(output)
 
     async def is_ancestor(self, path: Path, old: str, new: str) -> bool:
         """Tell whether `old` is reachable from `new`."""
-        status, _ = await run_git(["merge-base", "--is-ancestor", old, new], cwd=path, accept=(0, 1))
+        status, _ = await self._ask(path, ["merge-base", "--is-ancestor", old, new], accept=(0, 1))
         return status == 0
 
     async def merge_base(self, path: Path, one: str, other: str) -> str | None:
         """Return the best common ancestor, or None if the histories share nothing."""
-        status, output = await run_git(["merge-base", one, other], cwd=path, accept=(0, 1))
+        status, output = await self._ask(path, ["merge-base", one, other], accept=(0, 1))
         return output.decode().split()[0] if status == 0 else None
 
     async def refs(self, path: Path, *prefixes: str) -> dict[str, str]:

@@ -55,6 +55,9 @@ class PushEvents:
     async def announce(self, record: Repository, updates: Sequence[RefUpdate], pusher: Account) -> None:
         """Send one `push` per ref (and `check_suite` requested per new head) of one git push."""
         record.pushed_at = record.updated_at = self._core.now()
+        at = self._core.stamp()
+        for update in updates:
+            self._core.pushes.note(record.path, update.ref, update.old, at)
         installation = self._core.state.installation_on(record)
         if installation is None or installation.suspended_at is not None:
             return

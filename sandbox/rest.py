@@ -20,6 +20,7 @@ from .core import CachedBody, Core
 from .errors import DOCUMENTATION_URL, ApiError, bad_credentials, not_found
 from .exchanges import EXCHANGES_KEPT, Exchange
 from .state import Repository
+from .views import view
 
 log = logging.getLogger(__name__)
 
@@ -125,9 +126,9 @@ class RestApi:
         router.add_route("*", API_ROOT + "/{tail:.*}", self._serve(unknown))
 
     def record(
-        self, request: web.Request, operation: str, sent: bytes, response: web.Response, *, scripted: bool
+        self, request: web.Request, operation: str, sent: bytes, response: web.Response, caller: str, *, scripted: bool
     ) -> None:
-        """Remember the exchange, without the credentials."""
+        """Remember the exchange, without the credentials. `caller`: as `Actor.key` has it."""
         headers = CIMultiDict(request.headers)
         headers.pop("Authorization", None)
         got = response.body if isinstance(response.body, bytes) else b""
@@ -142,6 +143,8 @@ class RestApi:
             status=response.status,
             response_headers=answered,
             response_body=got,
+            caller=caller,
+            at=self._core.clock(),
             scripted=scripted,
         )
         self.exchanges.append(exchange)
@@ -159,7 +162,7 @@ class RestApi:
                 log.exception("the sandbox failed at %s %s", request.method, request.path)
                 reply = Reply({"message": "Server Error", "documentation_url": DOCUMENTATION_URL, "status": "500"}, 500)
             response = self._respond(request, actor, reply)
-            self.record(request, operation.path, sent, response, scripted=False)
+            self.record(request, operation.path, sent, response, actor.key, scripted=False)
             return response
 
         return serve
@@ -222,25 +225,32 @@ class RestApi:
         body = {"message": message, "url": target, "documentation_url": DOCUMENTATION_URL}
         return Reply(body, status, {"Location": target})
 
-    def rate(self, actor: Actor) -> dict[str, int]:
-        """Return the caller's primary rate limit as `GET /rate_limit` shows it."""
-        end, used = self._window(actor)
-        limit = self._core.rate_limit
+    def rate(self, caller: str) -> dict[str, int]:
+        """Return the primary rate limit of a caller (`Actor.key`) as `GET /rate_limit` shows it."""
+        end, used = self._window(caller)
+        limit = view().hourly(self._core.rate_limit)
         return {"limit": limit, "remaining": max(0, limit - used), "reset": end, "used": used}
 
-    def _window(self, actor: Actor) -> tuple[int, int]:
+    def rate_headers(self, caller: str) -> dict[str, str]:
+        """Return the headers that tell a caller its primary rate limit."""
+        headers = {f"X-RateLimit-{key.capitalize()}": str(value) for key, value in self.rate(caller).items()}
+        return {**headers, "X-RateLimit-Resource": "core"}
+
+    def _window(self, caller: str) -> tuple[int, int]:
         now = int(self._core.clock())
-        end, used = self._used.get(actor.key, (0, 0))
+        end, used = self._used.get(caller, (0, 0))
         return (end, used) if now < end else (now + RATE_WINDOW, 0)
 
     def _count(self, actor: Actor) -> None:
-        end, used = self._window(actor)
-        if used >= self._core.rate_limit:
+        end, used = self._window(actor.key)
+        if used >= view().hourly(self._core.rate_limit):
+            if used < self._core.rate_limit:
+                view().used.add("rate_limit")
             raise ApiError(403, f"API rate limit exceeded for {actor.key}.")
         self._used[actor.key] = (end, used + 1)
 
     def _uncount(self, actor: Actor) -> None:
-        end, used = self._window(actor)
+        end, used = self._window(actor.key)
         self._used[actor.key] = (end, max(0, used - 1))
 
     def _respond(self, request: web.Request, actor: Actor, reply: Reply) -> web.Response:
@@ -256,9 +266,7 @@ class RestApi:
             if _matches(request.headers.get("If-None-Match"), etag):
                 status, body = 304, b""
                 self._uncount(actor)  # GitHub docs, best practices: a 304 costs nothing of the primary limit
-        rate = self.rate(actor)
-        headers.update({f"X-RateLimit-{key.capitalize()}": str(value) for key, value in rate.items()})
-        headers["X-RateLimit-Resource"] = "core"
+        headers.update(self.rate_headers(actor.key))
         headers["X-GitHub-Request-Id"] = uuid.uuid4().hex.upper()
         if actor.person is not None:
             headers["X-OAuth-Scopes"] = ", ".join(sorted(actor.person.scopes))

@@ -246,5 +246,5 @@ def _item(attempt: Attempt, delivery: Delivery) -> dict[str, Any]:
         "action": delivery.action,
         "installation_id": delivery.installation_id,
         "repository_id": delivery.repository_id,
-        "throttled_at": None,
+        "throttled_at": when(attempt.throttled_at) if attempt.throttled_at else None,
     }

@@ -55,7 +55,9 @@ class CheckOperations:
         await self._known_head(record, sha)
         suite, _ = self._checks.suite(record, sha)
         number, now = next(self._core.state.run_ids), when(self._core.now())
-        run = CheckRun(number, record.id, suite.id, body["name"], sha, "queued", None, now, None)
+        run = CheckRun(
+            number, record.id, suite.id, body["name"], sha, "queued", None, now, None, born=self._core.stamp()
+        )
         self._write(run, body)
         self._core.state.add_run(run)
         await self._checks.echo_run(record, run, created=True, completed=run.status == "completed")
@@ -142,7 +144,7 @@ class CheckOperations:
             raise checkrules.too_many_statuses()
         status = Status(
             next(self._core.state.status_ids), record.id, sha, body["state"], context, body.get("description"),
-            body.get("target_url"), self._author(call), self._core.now(),
+            body.get("target_url"), self._author(call), self._core.now(), self._core.stamp(),
         )  # fmt: skip
         self._core.state.add_status(status)
         commit = self._commits.show(record, await self._commits.resolve(record, sha))

@@ -15,6 +15,7 @@ from .pushes import account_of_email
 from .rest import Call, Operation, Reply
 from .rest_git import UNVERIFIED, missing, person
 from .state import Repository
+from .views import view
 
 FILES_PER_PAGE = 300  # GitHub's OpenAPI description, repos/get-commit
 FILES_MAX = 3000  # the same
@@ -45,7 +46,7 @@ class CommitOperations:
         parent = commit.parents[0] if commit.parents else None
         changes = await self._core.git.changes(record.path, parent, commit.sha)
         page, per_page = page_of(call, default=FILES_PER_PAGE, largest=FILES_PER_PAGE)
-        listed = changes[:FILES_MAX]
+        listed = changes[: view().limit("commit_files", FILES_MAX, len(changes))]
         shown = self.show(record, commit)
         additions = sum(change.additions for change in changes)
         deletions = sum(change.deletions for change in changes)
@@ -67,6 +68,7 @@ class CommitOperations:
         ahead = await git.count(record.path, head.sha, base.sha)
         behind = await git.count(record.path, base.sha, head.sha)
         page, per_page = page_of(call, default=COMPARED_COMMITS, largest=COMPARED_COMMITS)
+        per_page = view().limit("compare_commits", per_page, ahead)
         history = await git.history(record.path, head.sha, [base.sha], ahead)
         part = history[(page - 1) * per_page : page * per_page]
         status = "diverged" if ahead and behind else "ahead" if ahead else "behind" if behind else "identical"
@@ -90,7 +92,8 @@ class CommitOperations:
         }
         if page == 1:  # with paging, only the first page lists files
             changes = await git.changes(record.path, merge_base, head.sha)
-            shown["files"] = [self.show_change(record, head.sha, change) for change in changes[:COMPARED_FILES]]
+            limit = view().limit("compare_files", COMPARED_FILES, len(changes))
+            shown["files"] = [self.show_change(record, head.sha, change) for change in changes[:limit]]
         return Reply(shown, headers=link_header(call, page, max(1, -(-ahead // per_page))))
 
     @staticmethod

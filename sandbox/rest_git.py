@@ -15,8 +15,10 @@ from .gitstore import SHA, UNSAFE_NAME
 from .present import api_of, html_of, node_id, when
 from .rest import Call, Operation, Reply
 from .state import Repository
+from .views import view
 
 TREE_BYTES_MAX = 7 * 1024 * 1024  # of a recursive tree's JSON; GitHub's OpenAPI description, git/get-tree
+HEAD_MAX = 1024  # bytes of a tree's body before its entries: two shas and an address
 BLOB_BYTES_MAX = 100 * 1024 * 1024  # GitHub's OpenAPI description, git/get-blob
 
 
@@ -44,17 +46,20 @@ class GitOperations:
             raise await missing(self._core, record)
         shown = name if SHA.fullmatch(name) else sha
         recursive = "recursive" in call.query
-        key = ("tree", record.id, record.full_name, shown, recursive, self._core.tree_limit)
+        seen, usual = view(), self._core.tree_limit
+        limit = usual if seen.tree_entries is None else min(usual, seen.tree_entries)
+        key = ("tree", record.id, record.full_name, shown, recursive, limit)
         cached = self._core.bodies.get(key)
         if cached is None:
-            data = await self._tree_body(record, shown, sha, recursive=recursive)
+            data = await self._tree_body(record, shown, sha, limit, recursive=recursive)
             cached = CachedBody(data, hashlib.sha256(data).digest())
             if len(data) < self._core.bodies.maxsize:
                 self._core.bodies[key] = cached
+        if limit < usual and b'"truncated":true,"tree":[' in cached.data[:HEAD_MAX]:
+            seen.used.add("tree_entries")
         return Reply(cached)
 
-    async def _tree_body(self, record: Repository, shown: str, sha: str, *, recursive: bool) -> bytes:
-        limit = self._core.tree_limit
+    async def _tree_body(self, record: Repository, shown: str, sha: str, limit: int, *, recursive: bool) -> bytes:
         git = self._core.git
         entries = await git.walk(record.path, sha, limit) if recursive else await git.tree(record.path, sha)
         api = f"{api_of(self._core, record)}/git"

@@ -89,7 +89,7 @@ class RepositoryOperations:
 
     async def rate_limit(self, call: Call) -> Reply:
         """GET /rate_limit."""
-        rate = self._rest.rate(call.actor)
+        rate = self._rest.rate(call.actor.key)
         resources = {"core": rate, "search": rate | {"limit": 30, "remaining": 30, "used": 0}}
         return Reply({"resources": resources, "rate": rate})
 

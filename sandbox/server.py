@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from email.utils import formatdate
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,14 +16,16 @@ from .checks import CheckBook
 from .control import Control
 from .core import DEFAULT_EVENTS, DEFAULT_PERMISSIONS, AppIdentity, Core, new_private_key
 from .deliveries import DeliveryLog
-from .exchanges import Fault
 from .facts import Facts
+from .faults_control import FaultControl
+from .faults_delivery import DeliveryFaults
+from .faults_http import RequestFaults
 from .githttp import GitHttp, http_backend
 from .hooks import Events
 from .lifecycle import Lifecycle
 from .pushes import PushEvents
 from .registration import Registrar, new_client_id
-from .rest import API_ROOT, Operation, RestApi
+from .rest import Operation, RestApi
 from .rest_actions import ActionOperations
 from .rest_app import AppOperations
 from .rest_checks import CheckOperations
@@ -42,14 +42,12 @@ BODY_MAX = 30 * 1024 * 1024  # bytes of a request to the API; git's bodies are s
 RATE_LIMIT = 5_000  # requests an hour of an installation; GitHub docs, rate limits for the REST API
 HOST = "127.0.0.1"
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 class Sandbox(Control, Facts):
     """A GitHub on loopback with one App registered, or with `registered=False` none until one is made of a manifest.
 
     `root` holds the bare repositories. Without `webhook_url` deliveries are logged as failed, as if nothing listened
-    there. `faults` are asked in turn before each request is served; one that returns a response answers it.
+    there. `faults` is the plan of what goes wrong on purpose.
     """
 
     def __init__(
@@ -72,7 +70,6 @@ class Sandbox(Control, Facts):
         setup_url: str | None = None,
         public: bool = True,
     ) -> None:
-        self.faults: list[Fault] = []
         self._root = root.resolve()
         self._port = port
         self._runner: web.AppRunner | None = None
@@ -97,6 +94,9 @@ class Sandbox(Control, Facts):
         self._lifecycle = Lifecycle(self._core, events_out, self._root)
         self._pushes = PushEvents(self._core, events_out, self._checks)
         self._git = GitHttp(self._core, self._pushes)
+        self._request_faults = RequestFaults(self._core, self._auth, self._rest)
+        self._delivery_faults = DeliveryFaults(self._core)
+        self._core.deliveries.route = self._delivery_faults.route
 
     def _first_app(
         self, slug: str, private_key_pem: str | None, permissions: Mapping[str, str] | None, events: Sequence[str]
@@ -121,8 +121,9 @@ class Sandbox(Control, Facts):
         """Listen and begin to send; errors: no git http-backend, port taken, root in use."""
         http_backend()
         self._lifecycle.prepare()
-        app = web.Application(middlewares=[self._consult_faults], client_max_size=BODY_MAX)
-        app.on_response_prepare.append(self._date)
+        app = web.Application(middlewares=[self._request_faults.serve], client_max_size=BODY_MAX)
+        app.on_response_prepare.append(self._request_faults.prepare)
+        FaultControl(self.faults).register(app.router)
         self._rest.register(app.router, self._operations())
         self._git.register(app.router)
         register_pages(
@@ -143,6 +144,7 @@ class Sandbox(Control, Facts):
 
     async def stop(self) -> None:
         """Stop sending and listening, and end git's processes. The repositories stay on disk."""
+        await self._delivery_faults.stop()
         await self._core.deliveries.stop()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -174,18 +176,3 @@ class Sandbox(Control, Facts):
             *GitOperations(core).operations(),
             *ContentOperations(core, commits, self._pushes).operations(),
         ]
-
-    @web.middleware
-    async def _consult_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        for fault in list(self.faults):
-            answer = fault(request)
-            response = await answer if inspect.isawaitable(answer) else answer
-            if response is not None:
-                if request.path.startswith(API_ROOT) and isinstance(response, web.Response):
-                    self._rest.record(request, "", await request.read(), response, scripted=True)
-                return response
-        return await handler(request)
-
-    async def _date(self, _request: web.Request, response: web.StreamResponse) -> None:
-        """Answer with the sandbox's time: an App tells from it whether its own clock is right."""
-        response.headers["Date"] = formatdate(self._core.clock(), usegmt=True)

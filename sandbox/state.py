@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import SandboxError
+from .views import view
 
 AccountKind = Literal["User", "Organization", "Bot"]
 
@@ -134,6 +135,7 @@ class CheckRun:
     annotations: list[dict[str, Any]] = field(default_factory=list)
     actions: list[dict[str, Any]] = field(default_factory=list)
     app_id: int | None = None
+    born: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,7 @@ class Status:
     target_url: str | None
     creator: Account
     created_at: datetime
+    born: float = 0.0
 
 
 class State:
@@ -306,7 +309,7 @@ class State:
 
     def runs_of(self, repository: Repository, sha: str) -> list[CheckRun]:
         """Return the commit's check runs in the order of creation."""
-        return list(self._runs_of.get((repository.id, sha), ()))
+        return [run for run in self._runs_of.get((repository.id, sha), ()) if view().shows_report(run.born)]
 
     def add_status(self, status: Status) -> None:
         """Store a new status."""
@@ -314,4 +317,4 @@ class State:
 
     def statuses_of(self, repository: Repository, sha: str) -> list[Status]:
         """Return the commit's statuses in the order of creation."""
-        return list(self._statuses_of.get((repository.id, sha), ()))
+        return [each for each in self._statuses_of.get((repository.id, sha), ()) if view().shows_report(each.born)]
