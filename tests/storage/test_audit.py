@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from storage import audit
-from storage.audit import AuditEvent
+from storage.audit import AuditEvent, AuditFilter
 from storage.database import Pool
 from storage.errors import AppendOnly, domain_errors
 from tests.support.bindings import sha
@@ -66,6 +66,24 @@ async def test_events_keep_their_order_and_are_filtered(pool: Pool) -> None:
     assert len(await audit.list_events(pool, before=events[0].event_id)) == 2
     assert len(await audit.list_events(pool, since=datetime.now(UTC) - timedelta(hours=1))) == 3
     assert await audit.list_events(pool, since=datetime.now(UTC) + timedelta(hours=1)) == ()
+
+
+async def test_a_stream_has_everything_once_the_oldest_first(pool: Pool) -> None:
+    """However many events fit are read in batches, with the counts of rejections; every filter narrows."""
+    await audit.record(pool, *(AuditEvent("bound", repo_id=number) for number in range(5)))
+    for _ in range(3):
+        await pool.execute('SELECT count_rejection(\'{"kind": "rejected", "code": "TAG", "repo_id": 3}\')')
+
+    async def found(wanted: AuditFilter, batch: int = 2) -> list[tuple[str, int | None, int]]:
+        events = audit.stream(pool, wanted, batch=batch)
+        return [(each.event.kind, each.event.repo_id, each.count) async for each in events]
+
+    bound = [("bound", number, 1) for number in range(5)]
+    assert await found(AuditFilter()) == [*bound, ("rejected", 3, 3)]
+    assert await found(AuditFilter(kind="bound"), batch=5) == bound
+    assert await found(AuditFilter(repo_id=3)) == [("bound", 3, 1), ("rejected", 3, 3)]
+    assert await found(AuditFilter(code="TAG", until=datetime.now(UTC) + timedelta(hours=1))) == [("rejected", 3, 3)]
+    assert await found(AuditFilter(until=datetime.now(UTC) - timedelta(hours=1))) == []
 
 
 @pytest.mark.parametrize(
