@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 
 import structlog
 
+from bot.coverage import is_alive, refresh_installation
 from bot.services import Services
 from github.errors import InstallationGone, NotFound
 from rules.binding import (
@@ -30,11 +32,10 @@ from rules.model import (
     Lineage,
     MappingSource,
     Push,
-    RepoMapping,
     SessionStatus,
 )
 from rules.session import SessionEvent, next_status
-from storage import accounts, invitations, labs, sessions
+from storage import accounts, forgetting, invitations, labs, lifecycle, sessions
 from storage.accounts import Coverage
 from storage.audit import AuditEvent
 from storage.errors import MappingConflict, SessionConflict, StaleSession
@@ -70,7 +71,7 @@ async def find_binding(services: Services, push: Push, *, source: MappingSource 
 
     Raises GitHubError when the API does not answer, BindingRaceError after ROUNDS lost races.
     """
-    coverage = await _coverage(services, push)
+    coverage, confirmed = await _coverage(services, push), False
     for _ in range(ROUNDS):
         given, state = await _known(services, push, coverage)
         if state is not None and _is_overdue(state) and await sessions.expire(services.pool, state.session.session_id):
@@ -86,8 +87,19 @@ async def find_binding(services: Services, push: Push, *, source: MappingSource 
         if refused and given.mapping is None and await _is_bound(services, push.repo.repo_id):
             continue
         match decision:
+            case Bound() | Preview() | Resume() if decision.new_installation_id is not None and not confirmed:
+                # A mapping moves only to an installation that the API knows now: the delivery may be an old one.
+                coverage, confirmed = await _confirmed(services, push), True
+                continue
+            case Resume() if decision.new_installation_id is None and not await _resumed(services, decision):
+                decision = Rejected(BindingCode.SESSION_DEFERRED, "another session is open", decision.session)
+                return await _refused(services, given, decision)
             case NeedLineage():
                 return Found(Ignored(BindingCode.NOT_A_LAB))  # the repository itself is gone
+            case Create() if push.installation_id is not None and not await forgetting.may_enrol(
+                services.pool, push.installation_id, push.repo.repo_id
+            ):
+                return Found(Ignored(BindingCode.NOT_A_LAB))  # its owner was erased, and did not come back
             case Ignored() | Rejected():
                 return await _refused(services, given, decision)
             case Bound() | Preview() if decision.new_installation_id is None:
@@ -106,6 +118,13 @@ async def _is_bound(services: Services, repo_id: int) -> bool:
     return bound
 
 
+async def _resumed(services: Services, decision: Resume) -> bool:
+    """Whether the session goes on: what is stored says that its repository is there."""
+    await lifecycle.settle(services.pool, decision.mapping.installation_id)
+    session = await sessions.get(services.pool, decision.session.session_id)
+    return session is None or session.deferred_by != "installation"
+
+
 async def _refused(services: Services, given: BindingInput, decision: Ignored | Rejected) -> Found:
     lab = given.lab
     if lab is None and decision.session is not None:
@@ -118,32 +137,18 @@ async def _coverage(services: Services, push: Push) -> Coverage:
     if push.installation_id is None:
         return Coverage(None, selected=False)
     known = await accounts.coverage(services.pool, push.installation_id, push.repo.repo_id)
-    if known.selected or (known.installation and known.installation.state is InstallationState.DELETED):
-        return known
-    try:
+    state = known.installation.state if known.installation is not None else None
+    if state is InstallationState.DELETED or (state is InstallationState.ACTIVE and known.selected):
+        return known  # a suspended one sends nothing: that it does says that the end of that was not heard of
+    return await _confirmed(services, push)
+
+
+async def _confirmed(services: Services, push: Push) -> Coverage:
+    """The same as the API tells now."""
+    assert push.installation_id is not None  # noqa: S101 (nothing is asked without)
+    with contextlib.suppress(InstallationGone):  # which is stored
         await refresh_installation(services, push.installation_id)
-    except InstallationGone:
-        return known
     return await accounts.coverage(services.pool, push.installation_id, push.repo.repo_id)
-
-
-async def refresh_installation(services: Services, installation_id: int) -> accounts.RepositoryChanges:
-    """Make the stored installation and the set of its repositories equal to what the API says.
-
-    Raises InstallationGone when it was deleted (which is then stored, if it was known).
-    """
-    client = services.app.installation(installation_id)
-    client.forget_token()
-    try:
-        installation = await services.app.installation_record(installation_id)
-    except InstallationGone:
-        await accounts.set_installation_state(services.pool, installation_id, InstallationState.DELETED)
-        raise
-    await accounts.upsert_installation(services.pool, installation)
-    if installation.state is not InstallationState.ACTIVE:
-        return accounts.RepositoryChanges(frozenset(), frozenset())
-    covered = {repo.repo_id: repo.full_name for repo in await client.repositories()}
-    return await accounts.set_repositories(services.pool, installation_id, covered)
 
 
 async def _known(services: Services, push: Push, coverage: Coverage) -> tuple[BindingInput, JudgingState | None]:
@@ -180,28 +185,28 @@ async def _with_owner_of_now(services: Services, push: Push, given: BindingInput
     """The same question with the owner that the API tells now, before anybody is refused by a payload."""
     assert push.installation_id is not None  # noqa: S101 (bind asks for the installation first)
     try:
-        repo, _ = await services.app.installation(push.installation_id).repository(push.repo.full_name)
+        repo, _ = await services.app.installation(push.installation_id).repository_by_id(push.repo.repo_id)
     except NotFound:
         return given
-    return replace(given, repo=repo) if repo.repo_id == push.repo.repo_id else given
+    return replace(given, repo=repo)
 
 
 async def _with_lineage(services: Services, push: Push, given: BindingInput) -> BindingInput:
     """The secondary key: where the repository comes from (only the single-repository GET tells), and candidates."""
     assert push.installation_id is not None  # noqa: S101 (bind asks for lineage only under a known installation)
     try:
-        repo, lineage = await services.app.installation(push.installation_id).repository(push.repo.full_name)
+        repo, lineage = await services.app.installation(push.installation_id).repository_by_id(push.repo.repo_id)
     except NotFound:
-        return given
-    if repo.repo_id != push.repo.repo_id:  # the name belongs to another repository by now
         return given
     line = [ident for ident in (lineage.parent_id, lineage.template_id, lineage.source_id) if ident is not None]
     lab = await labs.by_base_repos(services.pool, line) or await invitations.lab_of(services.pool, repo.repo_id)
     given = replace(given, repo=repo, lineage=lineage, lab=lab)
-    return given if lab is None else await _with_candidates(services, given, lab, lineage)
+    return given if lab is None else await _with_candidates(services, push, given, lab, lineage)
 
 
-async def _with_candidates(services: Services, given: BindingInput, lab: LabRecord, lineage: Lineage) -> BindingInput:
+async def _with_candidates(
+    services: Services, push: Push, given: BindingInput, lab: LabRecord, lineage: Lineage
+) -> BindingInput:
     repo = given.repo
     found = await sessions.candidates(services.pool, lab.lab_id, repo.owner.account_id, repo.repo_id)
     parent = await services.mappings.find(lineage.parent_id) if lineage.parent_id is not None else None
@@ -209,36 +214,26 @@ async def _with_candidates(services: Services, given: BindingInput, lab: LabReco
         given,
         lab=replace(lab, enrolment=Enrolment.CLOSED) if found.lab_is_over else lab,
         has_version=await labs.latest_version(services.pool, lab.lab_id) is not None,
-        candidates=tuple([await _candidate(services, candidate) for candidate in found.sessions]),
+        candidates=tuple([await _candidate(services, push, candidate) for candidate in found.sessions]),
         invited=found.invited_repo or found.invited_account,
         invited_learner_id=found.invited_learner_id,
         parent_is_bound=parent is not None,
     )
 
 
-async def _candidate(services: Services, candidate: sessions.Candidate) -> Candidate:
-    """A candidate whose mapped repository is gone is freed: its work there cannot be compared with any more."""
-    mapping = candidate.mapping
-    if mapping is not None and not await _is_alive(services, mapping):
-        event = AuditEvent("unbound", code="REPOSITORY_GONE")
-        await Mappings(services.pool).revoke(mapping, "the repository is gone", event, forget_accepted=True)
-        services.mappings.drop(mapping.repo_id)
-        mapping = None
-    session = candidate.session
-    if candidate.mapping is not mapping:
-        session = await sessions.get(services.pool, session.session_id) or session
-    return Candidate(session, mapping, candidate.invited_repo, candidate.invited_account)
+async def _candidate(services: Services, push: Push, candidate: Candidate) -> Candidate:
+    """A session whose mapped repository is gone is freed: its work there cannot be compared with any more.
 
-
-async def _is_alive(services: Services, mapping: RepoMapping) -> bool:
-    """Whether the mapped repository still answers under its id. Uninstalled is not gone: on doubt it is alive."""
-    try:
-        repo, _ = await services.app.installation(mapping.installation_id).repository(mapping.repo_full_name)
-    except NotFound:
-        return False
-    except InstallationGone:
-        return True
-    return repo.repo_id == mapping.repo_id
+    One that is over is left as it is: nobody is waiting for its repository.
+    """
+    mapping, session = candidate.mapping, candidate.session
+    waits = session.status.is_open or session.status is SessionStatus.DEFERRED
+    if mapping is None or not waits or await is_alive(services, mapping, push.installation_id):
+        return candidate
+    await lifecycle.free(services.pool, mapping.mapping_id, AuditEvent("unbound", code="REPOSITORY_GONE"))
+    services.mappings.drop(mapping.repo_id)
+    now = await sessions.get(services.pool, session.session_id)
+    return replace(candidate, session=now or session, mapping=None)
 
 
 async def _write(
@@ -260,17 +255,11 @@ async def _write(
                     source=source,
                     event=event,
                 )
-            case Bound() | Preview() | Resume() if decision.new_installation_id is not None:
+            case Bound() | Preview() | Resume() if (
+                decision.new_installation_id is not None
+            ):  # and goes on, if it was away
                 event = _event("reinstalled", push, given, decision.notes)
                 await Mappings(services.pool).take_installation(decision.mapping, decision.new_installation_id, event)
-            case Resume(session):
-                await sessions.change_status(
-                    services.pool,
-                    session.session_id,
-                    session.epoch,
-                    SessionStatus.IN_PROGRESS,
-                    reason="the installation is back",
-                )
     except (MappingConflict, SessionConflict, StaleSession) as error:
         log.info("binding_race_lost", repo=push.repo.repo_id, error=str(error))
 

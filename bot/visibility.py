@@ -1,4 +1,6 @@
-"""Whether a bound repository is private, kept up to date: of a private one strangers are shown nothing."""
+"""What a bound repository is called and whether it is private, kept up to date: of a private one strangers are shown
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +14,18 @@ log = structlog.get_logger(__name__)
 
 
 async def follow(services: Services, repo: Repo, mapping: RepoMapping) -> None:
-    """Take over whether the repository is private, as a delivery says.
+    """Take over the name of the repository and whether it is private, when a delivery tells otherwise than is known.
 
-    Deliveries may be old, and old ones may be sent again: "private" is believed at once, "public" only if GitHub's API
-    says so now. If it does not answer, the session stays closed to strangers, and nothing else waits for it.
+    Deliveries may be old, and old ones may be sent again: GitHub's API is asked what is so now. Only "private" is
+    believed at once: if the API does not answer, the session stays closed to strangers, and nothing else waits for it.
     """
-    if repo.private == mapping.private:
+    if (repo.private, repo.full_name) == (mapping.private, mapping.repo_full_name):
         return
-    if repo.private:
+    if repo.private and not mapping.private:
         await services.mappings.see(repo)
-        return
     try:
-        await refresh(services, mapping, repo.full_name)
+        now, _ = await services.app.installation(mapping.installation_id).repository_by_id(mapping.repo_id)
     except GitHubError as error:
         log.info("visibility_unknown", repo=repo.repo_id, error=str(error))
-
-
-async def refresh(services: Services, mapping: RepoMapping, full_name: str) -> bool:
-    """Take over what the API says of the repository; False: the name is another repository's by now.
-
-    Raises NotFound when nobody has this name, and other GitHubErrors.
-    """
-    repo, _ = await services.app.installation(mapping.installation_id).repository(full_name)
-    if repo.repo_id != mapping.repo_id:
-        return False
-    await services.mappings.see(repo)
-    return True
+    else:
+        await services.mappings.see(now)

@@ -33,10 +33,11 @@ from rules.model import (
 # Audit codes of what a decision is besides itself.
 Note = Literal["REINSTALLED", "FORK_OF_LEARNER"]
 
-# Mappings that somebody made knowingly may join a person's repository to another person's session.
-_DELIBERATE: frozenset[MappingSource] = frozenset({"staff", "api"})
+#: Sources of mappings that somebody made knowingly: they may join a person's repository to another person's session.
+DELIBERATE: frozenset[MappingSource] = frozenset({"staff", "api"})
 
 _BRANCHES = "refs/heads/"
+_FOREIGN = "the installation is another account's"
 
 
 # --------------------------------------------------------------------------------------------------- what was gathered
@@ -195,7 +196,7 @@ def bind(given: BindingInput) -> Decision:
     if unjudged is not None:
         return Ignored(unjudged)  # no reason to look where the repository comes from
     if installation.account.account_id != given.repo.owner.account_id:
-        return Rejected(BindingCode.REPO_NOT_SELECTED, "the installation is another account's")
+        return Rejected(BindingCode.REPO_NOT_SELECTED, _FOREIGN)
     if given.lineage is None:
         return NeedLineage()
     if given.lab is None:
@@ -234,9 +235,11 @@ def _by_mapping(given: BindingInput, mapping: RepoMapping, installation: Install
     if owner.account_id != mapping.owner_account_id:
         return Rejected(BindingCode.OWNER_CHANGED, "transferred", session, mapping.owner_account_id)
     personal = owner.kind is AccountKind.USER
-    if personal and owner.account_id != session.learner_account_id and mapping.source not in _DELIBERATE:
+    if personal and owner.account_id != session.learner_account_id and mapping.source not in DELIBERATE:
         detail = f"the mapping ({mapping.source}) joins another person's repository"
         return Rejected(BindingCode.LEARNER_MISMATCH, detail, session, session.learner_account_id)
+    if installation.account.account_id != owner.account_id:
+        return Rejected(BindingCode.REPO_NOT_SELECTED, _FOREIGN, session)
     unjudged = _unjudged_ref(given)
     if unjudged is not None:
         return Ignored(unjudged, session)

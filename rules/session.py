@@ -3,7 +3,8 @@
 IN_PROGRESS <-> STUCK            blocked heads in a row, or a call for help; an accepted push or staff ends it
 open -> VERIFIED_PASS            all required steps are done; staff may reopen
 open -> DEFERRED                 by staff or by the installation (uninstalled, suspended, deselected, repository gone);
-                                 only its own cause ends it
+                                 only its own cause ends it; what staff opens while the repository cannot be
+                                 reached is deferred by the installation in the same transaction (the database)
 open, DEFERRED -> EXPIRED        the deadline; staff may extend
 
 Open are IN_PROGRESS and STUCK. The database has the same pairs in a trigger; a test compares them with `allowed`.

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -76,12 +76,11 @@ class Authenticator:
         self._tokens: LRUCache[str, Token] = LRUCache(TOKENS_KEPT)
         self.grants = Grants(core)
 
-    def _public_key(self) -> PublicKeyTypes:
-        pem = self._core.app.private_key_pem
+    def _public_key(self, pem: str) -> PublicKeyTypes:
         if pem not in self._public_keys:
             # Our own key: checking its primes again takes longer than all else at the start of a sandbox.
             key = serialization.load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=True)
-            self._public_keys = {pem: key.public_key()}
+            self._public_keys[pem] = key.public_key()
         return self._public_keys[pem]
 
     def actor(self, authorization: str | None) -> Actor:
@@ -119,7 +118,7 @@ class Authenticator:
         app = self._core.registered
         if app is None or client_id != app.client_id:
             raise bad_credentials()
-        if not hmac.compare_digest(secret.encode(), app.client_secret.encode()):
+        if not app.has_secret(secret):
             raise bad_credentials()
         return Actor(client=True)
 
@@ -163,10 +162,12 @@ class Authenticator:
             "verify_aud": False,
             "verify_sub": False,
         }
-        try:
-            claims = jwt.decode(value, self._public_key(), algorithms=["RS256"], options=options)  # type: ignore[arg-type]
-        except jwt.PyJWTError:
-            raise bad_credentials("A JSON web token could not be decoded") from None
+        for pem in (self._core.app.private_key_pem, *self._core.app.spare_keys):
+            with suppress(jwt.PyJWTError):
+                claims = jwt.decode(value, self._public_key(pem), algorithms=["RS256"], options=options)  # type: ignore[arg-type]
+                break
+        else:
+            raise bad_credentials("A JSON web token could not be decoded")
         now = self._core.clock()
         issued, expires, issuer = claims.get("iat"), claims.get("exp"), claims.get("iss")
         if isinstance(issued, bool) or not isinstance(issued, int | float) or issued > now:

@@ -171,6 +171,8 @@ class CheckBook:
     async def press(self, record: Repository, run: CheckRun, sender: Account, identifier: str | None) -> None:
         """Send what a person's click sends: `rerequested`, or `requested_action` of one of the run's buttons."""
         suite, _ = self.suite(record, run.head_sha)
+        if identifier is None:
+            self._reset(suite)
         extra: dict[str, Any] = {
             "check_run": self.show_run(record, run) | {"check_suite": await self.show_suite(record, suite)}
         }
@@ -178,6 +180,17 @@ class CheckBook:
             extra["requested_action"] = {"identifier": identifier}
         action = "rerequested" if identifier is None else "requested_action"
         self._events.of_repository("check_run", action, record, sender, extra)
+
+    async def rerequest_suite(self, record: Repository, sha: str, sender: Account) -> None:
+        """Send what "Re-run all checks" sends to this App."""
+        suite, _ = self.suite(record, sha)
+        self._reset(suite)
+        shown = await self.show_suite(record, suite)
+        self._events.of_repository("check_suite", "rerequested", record, sender, {"check_suite": shown})
+
+    def _reset(self, suite: CheckSuite) -> None:
+        """Queue the suite: its runs stay as they are, and it is complete with the next one (REST docs, "Rerequest")."""
+        suite.status, suite.conclusion, suite.updated_at = "queued", None, self._core.now()
 
     # ------------------------------------------------------------------------------------------------ statuses
 

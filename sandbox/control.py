@@ -306,3 +306,13 @@ class Control:
         if button is not None and button not in {action["identifier"] for action in run.actions}:
             raise SandboxError(f"check run {check_run_id} has no button {button!r}")
         await self._checks.press(record, run, account, button)
+
+    async def rerequest_suite(self, full_name: str, sha: str, by_login: str) -> None:
+        """Click "Re-run all checks" of a commit: the App's suite is queued until it writes a check run."""
+        record, account = self._state.repository(full_name), self._state.account(by_login)
+        await self._checks.rerequest_suite(record, sha, account)
+
+    def suite(self, full_name: str, sha: str) -> tuple[str, str | None]:
+        """Return status and conclusion of the App's check suite of a commit."""
+        suite, _ = self._checks.suite(self._state.repository(full_name), sha)
+        return suite.status, suite.conclusion

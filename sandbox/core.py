@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,7 +28,11 @@ CACHED_BODY_BYTES = 128 * 1024 * 1024
 
 @dataclass(slots=True)
 class AppIdentity:
-    """The one App that is registered with this GitHub. `public`: anybody may install it."""
+    """The one App that is registered with this GitHub. `public`: anybody may install it.
+
+    `spare_keys`, `spare_secrets`: private keys and client secrets that are valid as well, until they are deleted
+    (GitHub docs, "Managing private keys for GitHub Apps", "Best practices for creating an OAuth app").
+    """
 
     id: int
     slug: str
@@ -47,10 +52,17 @@ class AppIdentity:
     setup_on_update: bool = False
     request_oauth_on_install: bool = False
     public: bool = True
+    spare_keys: list[str] = field(default_factory=list)
+    spare_secrets: list[str] = field(default_factory=list)
 
     def owned_by(self, account: Account | None) -> bool:
         """Tell whether the account may change the App: its owner, or an owner of the organisation that owns it."""
         return account is not None and (account.id == self.owner.id or account.id in self.owner.members)
+
+    def has_secret(self, given: str) -> bool:
+        """Tell whether this is one of the App's client secrets."""
+        known = [self.client_secret, *self.spare_secrets]
+        return any(hmac.compare_digest(given.encode(), secret.encode()) for secret in known)
 
     def installable_on(self, account: Account) -> bool:
         """Tell whether the App may be installed there: a private App only on its owner's account.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from .core import Core
+from .core import Core, new_private_key
 from .exchanges import Exchange
 from .faults import FaultPlan
 from .rest import RestApi
@@ -95,6 +96,28 @@ class Facts:
     def client_secret(self) -> str:
         """The App's OAuth client secret."""
         return self._core.app.client_secret
+
+    def add_private_key(self) -> str:
+        """Make a new private key for the App, as its settings page does (PEM); the ones before stay valid."""
+        app = self._core.app
+        app.spare_keys.append(app.private_key_pem)
+        app.private_key_pem = new_private_key()
+        return app.private_key_pem
+
+    def delete_old_private_keys(self) -> None:
+        """Delete all private keys but the newest."""
+        self._core.app.spare_keys.clear()
+
+    def add_client_secret(self) -> str:
+        """Make a new client secret for the App, as its settings page does; the ones before stay valid."""
+        app = self._core.app
+        app.spare_secrets.append(app.client_secret)
+        app.client_secret = secrets.token_hex(20)
+        return app.client_secret
+
+    def delete_old_client_secrets(self) -> None:
+        """Delete all client secrets but the newest."""
+        self._core.app.spare_secrets.clear()
 
     @property
     def permissions(self) -> dict[str, str]:

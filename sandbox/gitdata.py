@@ -205,7 +205,7 @@ class GitData:
 
         The answer is the same in every repository that has them: forks of a lab share it.
         """
-        key = (*arguments, stdin)
+        key: tuple[bytes | str, ...] = (*arguments, stdin)
         cached = self._said.get(key)
         if cached is None:
             cached = await run_git(arguments, cwd=path, stdin=stdin, accept=accept)

@@ -5,7 +5,6 @@ GitHub docs, "Generating a user access token for a GitHub App", "Refreshing user
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -149,9 +148,8 @@ class LoginPages:
 
     def _exchange(self, given: Mapping[str, str]) -> dict[str, str | int]:
         app = self._core.registered
-        secret = given.get("client_secret", "").encode()
         known = app is not None and given.get("client_id") == app.client_id
-        if app is None or not known or not hmac.compare_digest(secret, app.client_secret.encode()):
+        if app is None or not known or not app.has_secret(given.get("client_secret", "")):
             raise GrantError("incorrect_client_credentials", "The client_id and/or client_secret passed are incorrect.")
         kind = given.get("grant_type", "authorization_code")
         if kind == "refresh_token":

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .core import Core
-from .errors import not_found
+from .errors import ApiError, not_found
 from .fields import link_header, page_of
 from .gitdata import Change, Commit, Signature
 from .gitstore import SHA
@@ -64,7 +64,7 @@ class CommitOperations:
         base, head = [await self.resolve(record, self._local(record, name)) for name in names]
         merge_base = await git.merge_base(record.path, base.sha, head.sha)
         if merge_base is None:
-            raise not_found()
+            raise ApiError(404, f"No common ancestor between {names[0]} and {names[1]}.")
         ahead = await git.count(record.path, head.sha, base.sha)
         behind = await git.count(record.path, base.sha, head.sha)
         page, per_page = page_of(call, default=COMPARED_COMMITS, largest=COMPARED_COMMITS)

@@ -5,7 +5,6 @@ The stored state is a copy of what the API said last; lifecycle deliveries are o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,17 +76,6 @@ async def upsert_installation(pool: Pool, installation: Installation) -> None:
     )
 
 
-async def set_installation_state(pool: Pool, installation_id: int, state: InstallationState) -> bool:
-    """Set the state of a known installation (404 from the API: deleted, which is final); False: unknown."""
-    row = await pool.fetchrow(
-        "UPDATE installation SET state = CASE state WHEN 'deleted' THEN state ELSE $2 END, checked_at = now() "
-        "WHERE installation_id = $1 RETURNING installation_id",
-        installation_id,
-        state.value,
-    )
-    return row is not None
-
-
 _INSTALLATION = "SELECT * FROM installation JOIN github_account USING (account_id)"
 
 
@@ -106,7 +94,7 @@ class Coverage:
 
 
 _COVERAGE = """
-SELECT installation.*, login, kind, repository_selection = 'all' OR EXISTS (
+SELECT installation.*, login, kind, EXISTS (
     SELECT FROM installation_repository AS covered
     WHERE covered.installation_id = installation.installation_id AND covered.repo_id = $2) AS selected
 FROM installation JOIN github_account USING (account_id)
@@ -115,53 +103,10 @@ WHERE installation_id = $1
 
 
 async def coverage(pool: Pool, installation_id: int, repo_id: int) -> Coverage:
-    """The installation, and whether it covers the repository: all of its account's, or this one by choice."""
+    """The installation, and whether it covers the repository, as the API said last. Of one that covers all of its
+    account's, too: a repository may be gone."""
     row = await pool.fetchrow(_COVERAGE, installation_id, repo_id)
     return Coverage(None, selected=False) if row is None else Coverage(installation_from_row(row), row["selected"])
-
-
-@dataclass(frozen=True, slots=True)
-class RepositoryChanges:
-    """Repository ids that an installation covers since now, and no longer."""
-
-    added: frozenset[int]
-    removed: frozenset[int]
-
-
-_SET_REPOSITORIES = """
-WITH wanted AS (
-    SELECT * FROM unnest($2::bigint[], $3::text[]) AS w (repo_id, repo_full_name)
-), removed AS (
-    DELETE FROM installation_repository AS known
-    WHERE installation_id = $1 AND NOT EXISTS (SELECT FROM wanted WHERE wanted.repo_id = known.repo_id)
-    RETURNING repo_id
-), changed AS (
-    INSERT INTO installation_repository AS known (installation_id, repo_id, repo_full_name)
-    SELECT $1, repo_id, repo_full_name FROM wanted ORDER BY repo_id
-    ON CONFLICT (installation_id, repo_id) DO UPDATE SET repo_full_name = excluded.repo_full_name, seen_at = now()
-    WHERE known.repo_full_name <> excluded.repo_full_name
-    RETURNING repo_id, xmax = 0 AS fresh
-)
-SELECT (SELECT coalesce(array_agg(repo_id), '{}') FROM changed WHERE fresh) AS added,
-       (SELECT coalesce(array_agg(repo_id), '{}') FROM removed) AS removed
-"""
-
-
-async def set_repositories(pool: Pool, installation_id: int, repositories: Mapping[int, str]) -> RepositoryChanges:
-    """Make the set of covered repositories (id -> full name) of a known installation equal to the given one."""
-    names = [storable(name) for name in repositories.values()]
-    row = await pool.fetchrow(_SET_REPOSITORIES, installation_id, list(repositories), names)
-    assert row is not None  # noqa: S101 (a SELECT without FROM has one row)
-    return RepositoryChanges(frozenset(row["added"]), frozenset(row["removed"]))
-
-
-async def repositories(pool: Pool, installation_id: int) -> dict[int, str]:
-    """The repositories that the installation covers: id -> full name as last seen."""
-    rows = await pool.fetch(
-        "SELECT repo_id, repo_full_name FROM installation_repository WHERE installation_id = $1 ORDER BY repo_id",
-        installation_id,
-    )
-    return {row["repo_id"]: row["repo_full_name"] for row in rows}
 
 
 async def installation_covering(pool: Pool, full_name: str) -> int | None:

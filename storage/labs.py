@@ -260,3 +260,28 @@ async def template_commits(pool: Pool, lab_id: int, after: str | None = None) ->
         after,
     )
     return tuple(TemplateCommit(row["commit_sha"], row["tree_sha"], row["ordinal"]) for row in rows)
+
+
+# The lab's own reader stays while it covers the template; else the newest active installation that does takes its
+# place, or none: then a public template is read with any installation.
+_FOLLOW = """
+WITH concerned AS (
+    SELECT lab_id, base_installation_id AS reader, ARRAY(
+        SELECT i.installation_id FROM installation_repository AS r JOIN installation AS i USING (installation_id)
+        WHERE r.repo_id = lab.base_repo_id AND i.state = 'active' ORDER BY i.installation_id DESC) AS readers
+    FROM lab WHERE base_installation_id = $1 OR base_repo_id IN (
+        SELECT repo_id FROM installation_repository WHERE installation_id = $1)
+)
+UPDATE lab SET base_installation_id = concerned.readers[1] FROM concerned
+WHERE lab.lab_id = concerned.lab_id AND concerned.reader IS DISTINCT FROM concerned.readers[1]
+  AND (concerned.reader IS NULL OR (concerned.reader = $1 AND NOT $1 = ANY (concerned.readers)))
+RETURNING slug, base_installation_id
+"""
+
+
+async def follow_installation(pool: Pool, installation_id: int) -> dict[str, int | None]:
+    """After all of an installation was read: let it read the templates that it covers and that nobody reads, and leave
+    those that it does not cover any more. Returns the labs that changed: slug -> installation (None: none of its own).
+    """
+    rows = await pool.fetch(_FOLLOW, installation_id)
+    return {row["slug"]: row["base_installation_id"] for row in rows}

@@ -162,6 +162,10 @@ FINAL: dict[str, tuple[BindingInput, Decision]] = {
         bound(owner=LIN, mapping=mapping(OPEN, ADA)),
         Rejected(BindingCode.OWNER_CHANGED, "transferred", OPEN, ADA.account_id),
     ),
+    "a late push of its time under another account's installation": (
+        bound(installation=installation(LIN)),
+        Rejected(BindingCode.REPO_NOT_SELECTED, "the installation is another account's", OPEN),
+    ),
     "another person's repository, from the backfill": (
         bound(owner=LIN, mapping=mapping(OPEN, LIN, source="backfill")),
         Rejected(

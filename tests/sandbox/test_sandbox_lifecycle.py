@@ -292,9 +292,7 @@ async def test_a_branch_moves_as_by_a_push(sandbox: Sandbox, installed: Installa
     """The delivery is that of a push, and it is refused where a push would be."""
     await run("branch", "aside", "main", cwd=sandbox.repository(LAB).path)
     await sandbox.move_branch(LAB, "trunk", head, "learner-one")
-    event, payload = next(
-        (each.event, json.loads(each.payload)) for each in reversed(sandbox.deliveries) if each.event == "push"
-    )
+    payload = next(json.loads(each.payload) for each in reversed(sandbox.deliveries) if each.event == "push")
     assert (payload["ref"], payload["created"], payload["after"]) == ("refs/heads/trunk", True, head)
     assert payload["sender"]["login"] == "learner-one"
     with pytest.raises(SandboxError, match="no commit"):
