@@ -32,6 +32,7 @@ __all__ = [
     "create_and_bind",
     "expire",
     "get",
+    "overdue",
     "session_from_row",
 ]
 
@@ -75,7 +76,8 @@ class Candidates:
     lab_is_over: bool = False
 
 
-# One row at least: of the invitations, with no session beside it when there is none.
+# One row at least: of the invitations, with no session beside it when there is none. The sessions' ids are found first
+# (`known`), each by an index: with both ways to them in one condition, all sessions of the lab would be read.
 _CANDIDATES = """
 WITH invited AS (
     SELECT session_id, account_id, repo_id IS NOT NULL AS repo
@@ -84,6 +86,9 @@ WITH invited AS (
     SELECT coalesce(bool_or(repo), false) AS repo, coalesce(bool_or(NOT repo), false) AS account,
         max(account_id) FILTER (WHERE repo) AS learner_id
     FROM invited WHERE session_id IS NULL
+), known AS (
+    SELECT session_id FROM lab_session WHERE lab_id = $1 AND learner_account_id = $2
+    UNION SELECT session_id FROM invited WHERE session_id IS NOT NULL
 )
 SELECT s.*, m.mapping_id, m.provider_repo_id, m.installation_id, m.owner_account_id, m.repo_full_name, m.source,
     m.private, EXISTS (SELECT FROM invited WHERE repo AND session_id = s.session_id) AS for_repo,
@@ -91,8 +96,7 @@ SELECT s.*, m.mapping_id, m.provider_repo_id, m.installation_id, m.owner_account
     unused.repo AS invited_repo, unused.account AS invited_account, unused.learner_id AS invited_learner_id,
     EXISTS (SELECT FROM lab WHERE lab_id = $1 AND deadline <= now()) AS lab_is_over
 FROM unused
-LEFT JOIN lab_session AS s ON s.lab_id = $1
-    AND (s.learner_account_id = $2 OR s.session_id IN (SELECT session_id FROM invited))
+LEFT JOIN (known JOIN lab_session AS s USING (session_id)) ON s.lab_id = $1
 LEFT JOIN repo_mapping AS m ON m.session_id = s.session_id AND m.state = 'active'
 ORDER BY s.started_at DESC, s.session_id
 """
@@ -166,6 +170,8 @@ async def create_and_bind(
 
     `event` is recorded with it, completed by the new ids. Raises MappingConflict when the repository is bound, and
     SessionConflict when the learner has an open session of the lab: another writer was first, look it up again.
+    Source "enrolment" is for who holds the repository's lane: raises LeaseLost when nobody does (the learner was erased
+    meanwhile, say).
     """
     session_id = UUID(bytes=secrets.token_bytes(16))  # all 128 bits random: a session's address cannot be guessed
     given = {
@@ -253,7 +259,24 @@ async def change_status(
 
 
 async def expire(pool: Pool, session_id: UUID) -> bool:
-    """Close a session whose deadline has passed, audited; False: it has not (by the database's clock), or the session
-    is in no status that a deadline ends."""
+    """Close a session whose deadline has passed, audited.
+
+    False: it has not (by the database's clock), a push that came in time waits for its turn, or the session is in no
+    status that a deadline ends.
+    """
     event = AuditEvent("status_changed", detail={"reason": "the deadline has passed"})
     return bool(await pool.fetchval("SELECT expire_session($1, $2)", session_id, event.to_json()))
+
+
+# A deadline that waits (staff has deferred the session) is no reason to look.
+_OVERDUE = """
+SELECT session_id FROM lab_session
+WHERE expires_at <= now() AND status IN ('IN_PROGRESS', 'STUCK', 'DEFERRED')
+  AND session_may_change(status, deferred_by, 'EXPIRED', NULL) AND NOT push_in_time_waits(session_id, expires_at)
+ORDER BY expires_at LIMIT $1
+"""
+
+
+async def overdue(pool: Pool, limit: int) -> tuple[UUID, ...]:
+    """Sessions whose deadline has passed, and that `expire` would close, those longest overdue first."""
+    return tuple(row["session_id"] for row in await pool.fetch(_OVERDUE, limit))
