@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from bench import calls, growing_judge, judge, memory, patterns, receive
+from bench import calls, growing_judge, growth, judge, memory, patterns, receive
 from bench.figures import Figure, machine
 from bench.processes import BenchError, Place
 from cli.serve import leave_on_sigterm
@@ -26,6 +26,7 @@ BENCHES: dict[str, tuple[Callable[[Place, Any], Awaitable[list[Figure]]], Any, A
     "judge": (judge.measure, judge.Size(), judge.SMALL),
     "patterns": (patterns.measure, patterns.Size(), patterns.SMALL),
     "growing_judge": (growing_judge.measure, growing_judge.Size(), growing_judge.SMALL),
+    "growth": (growth.measure, growth.Size(), growth.SMALL),
     "calls": (calls.measure, calls.Size(), calls.SMALL),
     "memory": (memory.measure, memory.Size(), memory.SMALL),
 }

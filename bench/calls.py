@@ -32,6 +32,7 @@ async def measure(place: Place, size: Size) -> list[Figure]:
     """The figures."""
     commits = size.count // size.learners + 2
     async with world(place, learners=size.learners, commits=commits, shape=size.shape) as here:
+        await asyncio.sleep(QUIET)  # each installation was new just now, and is looked at
         before = await here.counts()
         await here.saturate(size.count, size.learners)
         after = await here.counts()

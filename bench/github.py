@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import orjson
 from aiohttp import web
 
 from bench.lab import BRANCH, Shape, blob_sha, commit_files
+from sandbox.faults_http import RequestFaults
 from sandbox.server import Sandbox
 from sandbox.state import Repository
 
@@ -75,16 +77,17 @@ class TimedSandbox(Sandbox):
         self.prompt: dict[str, dict[str, tuple[str, int]]] | None = None  # commit -> path -> blob and its size
         self._reported: dict[str, None] = {}
         self._next_id = 1
+        self._request_faults = _Watched(self)
 
-    @web.middleware
-    async def _consult_faults(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    async def observe(
+        self, request: web.Request, serve: Callable[[], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
+        """Count a request and have it served, and tell of the commit that has both its reports by it."""
         parts = request.path.removeprefix("/api/v3/").split("/")
         kind = f"{request.method} {_what(parts, depth=1 if request.method == 'POST' else 2)}"
         self.counts[kind] += 1
         prompt = await self._promptly(request, kind, parts[-1])
-        response = prompt if prompt is not None else await super()._consult_faults(request, handler)
+        response = prompt if prompt is not None else await serve()
         if kind == "POST check-runs" and response.status == 201:
             self._reported[orjson.loads(await request.read())["head_sha"]] = None
             if len(self._reported) > KEPT:
@@ -110,6 +113,20 @@ class TimedSandbox(Sandbox):
             body = orjson.dumps({"sha": name, "tree": listing, "truncated": False})
             return web.Response(body=body, content_type="application/json")
         return None
+
+
+class _Watched(RequestFaults):
+    """What all requests pass through, with the sandbox looking on."""
+
+    def __init__(self, sandbox: TimedSandbox) -> None:
+        super().__init__(sandbox._core, sandbox._auth, sandbox._rest)
+        self._sandbox = sandbox
+
+    @web.middleware
+    async def serve(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        return await self._sandbox.observe(request, partial(super().serve, request, handler))
 
 
 def _what(parts: list[str], depth: int) -> str:

@@ -19,10 +19,10 @@ from storage.mappings import MappingStore
 #: Found mappings live for the time given, plus or minus this part of it, so that they do not all expire at once.
 JITTER = 0.1
 
-
 LOOKUPS = Counter(
     "stepgate_mapping_lookups_total", "Look-ups of a repository's mapping, by where the answer was", ["result"]
 )
+_HIT, _MISS = LOOKUPS.labels("hit"), LOOKUPS.labels("miss")
 # write: by this process; notify: told by the database; lost: the listening connection was cut, or began to listen;
 # expired: by time; evicted: to make room. An answer on its way that is not kept counts as well.
 DROPPED = Counter("stepgate_mapping_cache_dropped_total", "Cached mappings that were forgotten, by cause", ["cause"])
@@ -78,9 +78,9 @@ class CachedMappings:
         """The active mapping of the repository with this numeric id; concurrent misses share one query."""
         entry = self._entries.get(repo_id)
         if entry is not None:
-            LOOKUPS.labels("hit").inc()
+            _HIT.inc()
             return entry.mapping
-        LOOKUPS.labels("miss").inc()
+        _MISS.inc()
         task = self._loading.get(repo_id)
         if task is None:
             task = asyncio.create_task(self._load(repo_id))

@@ -25,12 +25,13 @@ FIGURES = {
     "judge": {"judge", "judge_p99", "judge_two_workers", "judge_prompt"},
     "patterns": {"patterns", "patterns_git"},
     "growing_judge": {"growing_judge", "growing_judge_first", "growing_judge_memory"},
+    "growth": {"growth_5", "growth_50"},
     "calls": {"calls", "calls_duplicate"},
     "memory": {"memory_web", "memory_web_flat", "memory_worker", "memory_worker_flat"},
 }
 #: Those that run processes as a host does take their time also on a small size: all of them in `make soak`, of them
 #: "calls" always, which is exact.
-ASKED = tuple(FIGURES) if os.environ.get("SOAK") == "1" else ("patterns", "growing_judge", "calls")
+ASKED = tuple(FIGURES) if os.environ.get("SOAK") == "1" else ("patterns", "growing_judge", "growth", "calls")
 
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:

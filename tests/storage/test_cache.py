@@ -200,6 +200,22 @@ async def test_an_answer_that_was_on_its_way_is_not_kept(cause: str) -> None:
     before = told()
     {"write": lambda: cache.drop(1), "notify": lambda: cache.heard("1"), "lost": cache.clear}[cause]()
     assert told() - before == {cause: 1}
+    store.open.set()
+    assert (await early) != newer
+    assert store.queries == 1
+    assert await cache.find(1) == newer
+    assert store.queries == 2
+
+
+async def test_who_asks_after_a_change_does_not_wait_for_the_old_answer() -> None:
+    """An answer that was on its way is not shared with those who ask after the change; theirs is kept."""
+    store = Store(a_mapping(1))
+    store.open.clear()
+    cache = cached(store, Clock())
+    early = asyncio.create_task(cache.find(1))
+    await asked(store, 1)
+    newer = store.rows[1] = a_mapping(1)
+    cache.drop(1)
     late = asyncio.create_task(cache.find(1))
     await asked(store, 2)
     store.open.set()

@@ -128,9 +128,9 @@ GUARDS = {
     "held lane": Guard("text storage.lanes:_CLAIM", "leased_until IS NULL AND due_at", "due_at", held_lane),
     "expired lease": Guard("text storage.lanes:_CLAIM", "WHERE leased_until < now()", "WHERE false", expired_lease),
     "rising token": Guard("text storage.lanes:_CLAIM", "token = token + 1", "token = token", rising_token),
-    "token of a heartbeat": Guard("code storage.lanes:heartbeat", "AND token = $2", "AND $2 > 0", rising_token),
+    "token of a heartbeat": Guard("code storage.lanes:heartbeat", "AND token = $2", "AND $2::bigint > 0", rising_token),
     "late heartbeat": Guard("code storage.lanes:heartbeat", "AND leased_until > now()", "", revived_lease),
-    "token of a release": Guard("text storage.lanes:_RELEASE", "AND token = $2", "AND $2 > 0", foreign_release),
+    "token of a release": Guard("text storage.lanes:_RELEASE", "AND token = $2", "AND $2::bigint > 0", foreign_release),
     "kept wake-up": Guard("text storage.lanes:_RELEASE", "least(due_at, CASE", "greatest(CASE", kept_wake_up),
     "left undone": Guard(
         "text storage.lanes:_RELEASE", "SELECT min(coalesce(next_attempt_at, now()))", "SELECT NULL::timestamptz",
@@ -140,10 +140,10 @@ GUARDS = {
         "text storage.inbox:_RECORD", "OR known.due_at > excluded.due_at", "", earlier_wake_up
     ),
     "held report": Guard(
-        "text storage.outbox:_CLAIM", "AND (leased_until IS NULL OR leased_until < now())", "", held_report
+        "text storage.outbox:CLAIM", "leased_until < now())", "leased_until < 'infinity')", held_report, times=3
     ),
     "token of a report": Guard(
-        "text storage.outbox:_SENT_CHECK_RUN", "AND token = $2", "AND $2 > 0", foreign_report
+        "text storage.outbox:_SENT_CHECK_RUN", "AND token = $2", "AND $2::bigint > 0", foreign_report
     ),
 }  # fmt: skip
 
