@@ -155,7 +155,7 @@ class Settings(BaseSettings):
         ge=0,
         le=60,
         description="Least time in seconds between two writes of one installation; grows by itself when GitHub slows"
-        " us down.",
+        " us down. `0`: a GitHub without limits, such as an Enterprise Server whose limits are off; never github.com.",
     )
     github_write_profile: Literal["adaptive", "strict"] = Field(
         "adaptive",
@@ -207,6 +207,17 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto",
         description="`json`: one object a line. `console`: for people. `auto`: console on a terminal, else json.",
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port on which `worker` answers `/metrics`, `/healthz` and `/readyz`, on 127.0.0.1 unless `--host`"
+        " says otherwise. Absent: it listens nowhere. `serve` and `web` answer them on `PORT`.",
+    )
+    metrics_token: Secret16 | None = Field(
+        None,
+        description="Token that opens `/metrics` to other machines, at least 16 characters. Absent: this machine only.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     live_token: SecretStr | None = Field(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
@@ -10,8 +13,11 @@ from cli.faults import CommandError
 
 if TYPE_CHECKING:
     from github.client import GitHubApp
+    from github.governor import Governor
+    from github.governor_shared import SharedGovernor
     from settings import Settings
     from storage.database import Pool
+    from storage.notify import Listener
 
 # A command runs one statement after another.
 COMMAND_CONNECTIONS = 2
@@ -47,9 +53,28 @@ async def pool_on(dsn: str, connections: int = COMMAND_CONNECTIONS) -> AsyncIter
         await pool.close()
 
 
+def shared_governor(
+    settings: Settings, pool: Pool, listener: Listener | None = None, *, patient: bool = False
+) -> SharedGovernor:
+    """The governor that all processes on this database share; by `listener` it hears at once of limits of others.
+
+    `patient`: for commands, which wait for their turn where a worker does something else.
+    """
+    from github.governor_shared import COMMANDS_PATIENCE, LONGEST_WAIT, SharedGovernor
+    from storage.budgets import PAUSED, Budgets
+
+    holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    strict = settings.github_write_profile == "strict"
+    patience = COMMANDS_PATIENCE if patient else LONGEST_WAIT
+    governor = SharedGovernor(Budgets(pool), holder, settings.github_write_interval, strict=strict, patience=patience)
+    if listener is not None:
+        listener.subscribe(PAUSED, governor.heard)
+    return governor
+
+
 @asynccontextmanager
-async def github_of(settings: Settings) -> AsyncIterator[GitHubApp]:
-    """The App's client of GitHub."""
+async def github_of(settings: Settings, governor: Governor | None = None) -> AsyncIterator[GitHubApp]:
+    """The App's client of GitHub. Without `governor` (and database) this process keeps its pace by itself."""
     import aiohttp
 
     from github.client import GitHubApp
@@ -62,5 +87,5 @@ async def github_of(settings: Settings) -> AsyncIterator[GitHubApp]:
             api_url=settings.github_api_url,
             app_id=settings.app_id(),
             private_key=settings.private_key(),
-            governor=MemoryGovernor(settings.github_write_interval),
+            governor=governor or MemoryGovernor(settings.github_write_interval),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import sys
+from dataclasses import asdict
 from datetime import datetime
 from hashlib import sha1
 from typing import Any, Literal, TypeVar
@@ -131,6 +132,7 @@ class TokenModel(_Model):
 
     token: SecretStr = Field(min_length=1)
     expires_at: AwareDatetime
+    permissions: dict[str, str] = {}
 
 
 class RefModel(_Model):
@@ -286,6 +288,8 @@ def check_run_body(report: CheckRunReport) -> dict[str, Any]:
         body["external_id"] = report.external_id
     if report.details_url:
         body["details_url"] = report.details_url
+    if report.buttons:
+        body["actions"] = [asdict(button) for button in report.buttons]
     return body
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import aiohttp
 import jwt
@@ -15,13 +15,10 @@ from pydantic import SecretStr
 
 from github import answers
 from github.answers import read
-from github.errors import (
-    InstallationGone,
-    Misconfigured,
-    NotFound,
-)
+from github.errors import InstallationGone, Misconfigured, NotFound, Rejected, Unauthorized
 from github.governor import Governor, MemoryGovernor
 from github.installation import InstallationClient, repository_path
+from github.permissions import common
 from github.refusals import server_time
 from github.tokens import Token
 from github.transport import Answer, Credential, Request, Transport
@@ -34,6 +31,8 @@ __all__ = ["GitHubApp", "InstallationClient"]
 # Web Token (JWT) for a GitHub App"); 540 s leaves a minute to the limit.
 JWT_BACKDATED = 60
 JWT_LIFETIME = 540
+# A JWT that was refused may have been of a wrong time if GitHub's clock turns out to be this much off (seconds).
+JWT_TOLERANCE = 30.0
 
 _KEEP_CLIENTS = 10_000
 _APP = 0  # the App's own key at the governor: no installation has this id
@@ -69,7 +68,7 @@ class GitHubApp:
                 installation_id,
                 app_id=self.app_id,
                 transport=self._transport,
-                mint=lambda: self._mint(installation_id),
+                mint=lambda wanted: self._mint(installation_id, wanted),
                 now=self._now,
                 sleep=self._sleep,
             )
@@ -101,11 +100,11 @@ class GitHubApp:
 
         `url`: relative to the API base, or an absolute one of it (Link). `cacheable`: worth a conditional request.
         """
-        return await self._transport.send(Request("GET", url, cacheable=cacheable), self._jwt(), _APP)
+        return await self._send(Request("GET", url, cacheable=cacheable))
 
     async def post(self, url: str) -> Answer:
         """POST to an address of the API as the App itself, without a body. `url`: relative to the API base."""
-        return await self._transport.send(Request("POST", url, repeatable=False), self._jwt(), _APP)
+        return await self._send(Request("POST", url, repeatable=False))
 
     async def installations(self) -> AsyncIterator[Installation]:
         """The App's installations, page by page (GET /app/installations); whoever needs one only stops early."""
@@ -119,23 +118,49 @@ class GitHubApp:
                 yield read(answers.InstallationModel, item).value()
             page = answer.next_page
 
-    async def _mint(self, installation_id: int) -> Token:
-        """A new installation token. Making one twice is harmless, so a lost answer is Transient.
+    async def _mint(self, installation_id: int, wanted: Mapping[str, str]) -> Token:
+        """A new installation token with the permissions in `wanted`, as far as the installation was granted them."""
+        try:
+            return await self._token(installation_id, wanted)
+        except NotFound as error:
+            raise InstallationGone(str(error), installation_id=installation_id) from None
+        except Rejected as error:
+            refused = error  # "The permissions requested are not granted to this installation."
+        record = await self.installation_record(installation_id)
+        granted = common(record.permissions, wanted)
+        if not granted or granted == wanted:
+            raise refused
+        return await self._token(installation_id, granted)
+
+    async def _token(self, installation_id: int, permissions: Mapping[str, str]) -> Token:
+        """A token, narrowed. Making one twice is harmless, so a lost answer is Transient.
 
         Its end is reckoned from GitHub's clock (header Date), so that a wrong clock of ours does no harm.
         """
-        request = Request("POST", f"app/installations/{installation_id:d}/access_tokens")
+        url = f"app/installations/{installation_id:d}/access_tokens"
         asked_at = self._now()
-        try:
-            answer = await self._transport.send(request, self._jwt(), installation_id)
-        except NotFound as error:
-            raise InstallationGone(str(error), installation_id=installation_id) from None
+        answer = await self._send(Request("POST", url, body={"permissions": dict(permissions)}), installation_id)
         model = read(answers.TokenModel, answer.data)
         lifetime = model.expires_at.timestamp() - (server_time(answer.headers) or asked_at)
-        return Token(Credential("token", model.token), created_at=self._now(), expires_at=asked_at + lifetime)
+        credential = Credential("token", model.token)
+        return Token(credential, self._now(), asked_at + lifetime, model.permissions)
+
+    async def _send(self, request: Request, key: int = _APP) -> Answer:
+        """Send as the App itself; once more if the JWT was refused and the answer shows that our clock is to blame.
+
+        Repeating is safe for writes too: 401 means that nothing was done. `key`: whose budget it counts for.
+        """
+        clock = self._transport.clock
+        skew = clock.skew
+        try:
+            return await self._transport.send(request, self._jwt(), key)
+        except Unauthorized:
+            if abs(clock.skew - skew) < JWT_TOLERANCE:
+                raise
+        return await self._transport.send(request, self._jwt(), key)
 
     def _jwt(self) -> Credential:
-        issued = int(self._now())
+        issued = int(self._transport.clock.now())
         claims = {"iat": issued - JWT_BACKDATED, "exp": issued + JWT_LIFETIME, "iss": str(self.app_id)}
         return Credential("jwt", SecretStr(jwt.encode(claims, self._key, algorithm="RS256")))
 

@@ -8,7 +8,7 @@ JWT; their bytes are not those that were signed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from github.answers import read
 from github.client import GitHubApp
 from github.errors import Gone, Transient
 
+_LOG = "app/hook/deliveries"
 PER_PAGE = 100  # the most that GitHub gives (GitHub docs, REST, "GitHub App webhooks")
 
 
@@ -36,6 +37,7 @@ class _Item(_Model):
     status: str = ""
     status_code: int = 0
     repository_id: int | None = None
+    installation_id: int | None = None
 
 
 class _Page(_Model):
@@ -66,6 +68,7 @@ class LoggedDelivery:
     status: str
     status_code: int
     repository_id: int | None = None
+    installation_id: int | None = None
 
     @property
     def arrived(self) -> bool:
@@ -73,35 +76,66 @@ class LoggedDelivery:
         return 200 <= self.status_code < 300
 
 
-async def pages(app: GitHubApp, *, per_page: int = PER_PAGE) -> AsyncIterator[tuple[LoggedDelivery, ...]]:
-    """The log, a page at a time, the newest entries first; each page is one request, so stop when you know enough.
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of the log, the newest entries first. `next_page`: the address of the one below; None: this is the end."""
 
-    The first page is asked for conditionally: an unchanged log costs nothing of the primary limit (REST docs, best
-    practices). Raises GitHubError.
+    entries: tuple[LoggedDelivery, ...]
+    next_page: str | None
+
+
+class LogReader:
+    """Reads the log. `left`: the part of the App's requests of this hour that is left, as GitHub told with the last
+    answer; None: GitHub does not say (GHES). The App's tokens are made from the same budget.
     """
-    address: str | None = f"app/hook/deliveries?per_page={per_page}"
-    seen: set[str] = set()
-    while address is not None:
+
+    def __init__(self, app: GitHubApp) -> None:
+        self._app = app
+        self.left: float | None = None
+
+    async def page(self, address: str | None = None, *, per_page: int = PER_PAGE) -> Page:
+        """The page at an address that another one named; None: the newest. Raises GitHubError.
+
+        The newest page is asked for conditionally: an unchanged log costs nothing of the primary limit (REST docs, best
+        practices).
+        """
+        first = address is None
+        answer = await self._app.get(address or f"{_LOG}?per_page={per_page}", cacheable=first)
+        self.left = _left(answer.headers)
+        return Page(tuple(_entry(item) for item in read(_Page, {"items": answer.data}).items), answer.next_page)
+
+    async def payload(self, delivery_id: int) -> bytes:
+        """The payload of an entry as JSON. Gone: GitHub does not keep it any more. Raises GitHubError."""
+        answer = await self._app.get(f"{_LOG}/{delivery_id:d}", cacheable=False)
+        self.left = _left(answer.headers)
+        content = read(_Detail, answer.data).request.payload
+        if content is None:
+            raise Gone(f"delivery {delivery_id}: GitHub's log has no payload of it")
+        return orjson.dumps(content)
+
+
+async def pages(app: GitHubApp, *, per_page: int = PER_PAGE) -> AsyncIterator[tuple[LoggedDelivery, ...]]:
+    """The log, a page at a time; each page is one request, so stop when you know enough. Raises GitHubError."""
+    reader, address, seen = LogReader(app), None, set[str]()
+    while True:
+        page = await reader.page(address, per_page=per_page)
+        yield page.entries
+        address = page.next_page
+        if address is None:
+            return
         if address in seen:
             raise Transient("GitHub's delivery log: its pages lead back to an earlier one")
-        answer = await app.get(address, cacheable=not seen)
         seen.add(address)
-        yield tuple(_entry(item) for item in read(_Page, {"items": answer.data}).items)
-        address = answer.next_page
 
 
 async def payload(app: GitHubApp, delivery_id: int) -> bytes:
-    """The payload of an entry as JSON. Gone: GitHub does not keep it any more. Raises GitHubError."""
-    answer = await app.get(f"app/hook/deliveries/{delivery_id:d}", cacheable=False)
-    content = read(_Detail, answer.data).request.payload
-    if content is None:
-        raise Gone(f"delivery {delivery_id}: GitHub's log has no payload of it")
-    return orjson.dumps(content)
+    """See LogReader.payload."""
+    return await LogReader(app).payload(delivery_id)
 
 
 async def redeliver(app: GitHubApp, delivery_id: int) -> None:
     """Let GitHub send a delivery once more: with the same guid, as a new entry of the log. Raises GitHubError."""
-    await app.post(f"app/hook/deliveries/{delivery_id:d}/attempts")
+    await app.post(f"{_LOG}/{delivery_id:d}/attempts")
 
 
 def _entry(item: _Item) -> LoggedDelivery:
@@ -115,4 +149,13 @@ def _entry(item: _Item) -> LoggedDelivery:
         item.status,
         item.status_code,
         item.repository_id,
+        item.installation_id,
     )
+
+
+def _left(headers: Mapping[str, str]) -> float | None:
+    """The part of the hour's requests that is left (REST docs, "Rate limits for the REST API", headers)."""
+    try:
+        return int(headers["x-ratelimit-remaining"]) / int(headers["x-ratelimit-limit"])
+    except (KeyError, ValueError, ZeroDivisionError):
+        return None

@@ -154,6 +154,12 @@ class Rejected(Permanent):
         super().__init__(": ".join([message, "; ".join(self.messages)]) if self.messages else message)
 
 
+class StatusesExhausted(Permanent):
+    """The commit has the most statuses that GitHub takes for a context: 1,000 (REST docs, "Create a commit status")."""
+
+    fault = Fault.OWNER
+
+
 class UnsafeAddress(Permanent):
     """A link or redirect leads away from the configured API: it was not followed and no token was sent there."""
 

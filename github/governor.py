@@ -1,7 +1,7 @@
 """When an installation may speak to GitHub: writes one after another with a distance, silence while a limit holds.
 
-`Governor` is what the client needs; `MemoryGovernor` is the one of a single process. One shared by all replicas has
-the same two methods over a table.
+`Governor` is what the client needs; `MemoryGovernor` is the one of a single process, for commands without a database.
+The one that all replicas share is in `github.governor_shared`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ _KEEP_STATES = 10_000
 class Governor(Protocol):
     """Asked before and told after every request. `key`: installation id; 0: the App itself."""
 
-    def turn(self, key: int, *, write: bool) -> AbstractAsyncContextManager[None]:
-        """Hold this while sending one request. Raises RateLimited at once while the installation is paused."""
+    def turn(self, key: int, *, write: bool, endpoint: str = "", points: int = 1) -> AbstractAsyncContextManager[None]:
+        """Hold this while sending one request. Raises RateLimited at once while the installation is paused.
+
+        `endpoint`, `points`: what is asked for and what that costs (`github.endpoints`).
+        """
         ...
 
     async def pause(self, key: int, limit: RateLimited) -> RateLimited:
@@ -61,8 +64,8 @@ class MemoryGovernor:
         self._states: dict[int, _State] = {}
 
     @asynccontextmanager
-    async def turn(self, key: int, *, write: bool) -> AsyncIterator[None]:
-        """See `Governor`. Writes of one installation are serial; reads go at once."""
+    async def turn(self, key: int, *, write: bool, endpoint: str = "", points: int = 1) -> AsyncIterator[None]:
+        """See `Governor`. Writes of one installation are serial; reads go at once; points are not counted."""
         state = self._state(key)
         state.users += 1
         try:

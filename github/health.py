@@ -14,11 +14,10 @@ from github import answers, deliverylog
 from github.answers import read
 from github.client import GitHubApp
 from github.deliverylog import LoggedDelivery
+from github.permissions import lacking
 from github.refusals import server_time
 from rules.model import Account, AccountKind
 
-# GitHub's levels of access, each with all of the one before (GitHub docs, "Permissions required for GitHub Apps").
-LEVELS = ("none", "read", "write", "admin")
 # Answers for people come soon or not at all (seconds).
 _TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
 
@@ -93,21 +92,6 @@ async def installations_behind(app: GitHubApp, wanted: Mapping[str, str]) -> tup
         if lacking(installation.permissions, wanted):
             behind.append(installation.account)
     return total, tuple(behind)
-
-
-def lacking(have: Mapping[str, str], wanted: Mapping[str, str]) -> tuple[str, ...]:
-    """Names of the permissions in `wanted` that `have` holds not at all or at a lower level."""
-    return tuple(name for name, level in wanted.items() if rank(have.get(name)) < rank(level))
-
-
-def rank(level: str | None) -> int:
-    """A level of access as a number; one that we do not know counts as the highest."""
-    return LEVELS.index(level or "none") if level is None or level in LEVELS else len(LEVELS)
-
-
-def superfluous(have: Mapping[str, str], wanted: Mapping[str, str]) -> tuple[str, ...]:
-    """Names of the permissions in `have` that are not wanted, or wanted at a lower level only."""
-    return tuple(name for name, level in have.items() if rank(level) > rank(wanted.get(name)))
 
 
 def unwanted(have: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:

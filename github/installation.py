@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from github import answers
+from github.access import Access
 from github.answers import read
-from github.errors import (
-    InstallationError,
-    MissingPermission,
-    NotFound,
-    Rejected,
-    TooLarge,
-    Transient,
-    Unauthorized,
-    UnknownOutcome,
-)
-from github.tokens import Token, TokenSource
+from github.errors import NotFound, Rejected, StatusesExhausted, TooLarge, Transient, UnknownOutcome
+from github.tokens import Token
 from github.transport import MAX_BODY, Answer, Request, Transport
 from github.values import Commit, Comparison, Offer, RawEntry, RepositoryCondition, TreeAnswer
+from rules.lifecycle import Listed
 from rules.model import Account, CheckRunReport, Lineage, Repo, StatusReport
-
-# A new token may be refused with 401 or 403 until all of GitHub's hosts know it and its permissions
-# (octokit/auth-app.js issues 65 and 589): retried after 1, 2, 3, 4 s while it is younger than this.
-FRESH = 10.0
-_FRESH_TRIES = 5
 
 # A file whose content is judged has at most 1 MiB (steps.md, conditions); base64 with line breaks and JSON around it.
 MAX_BLOB = 1024 * 1024
@@ -35,6 +23,9 @@ _MAX_BLOB_ANSWER = MAX_BLOB * 3 // 2
 
 _MAX_PAGES = 1000
 _REGULAR = ("100644", "100755")  # git's modes of files that are no links
+
+# "This SHA and context has reached the maximum number of statuses."
+_TOO_MANY_STATUSES = "maximum number of statuses"
 
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")  # logins of managed users contain "_"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -50,20 +41,21 @@ class InstallationClient:
         *,
         app_id: int,
         transport: Transport,
-        mint: Callable[[], Coroutine[Any, Any, Token]],
+        mint: Callable[[Mapping[str, str]], Coroutine[Any, Any, Token]],
         now: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self.installation_id = installation_id
         self._app_id = app_id
-        self._transport = transport
-        self._tokens = TokenSource(mint, now=now)
-        self._now = now
-        self._sleep = sleep
+        self._access = Access(installation_id, transport, mint, now=now, sleep=sleep)
 
     def forget_token(self) -> None:
-        """The installation's permissions or repositories changed: the next request uses a new token."""
-        self._tokens.drop()
+        """The installation's state, permissions or repositories changed: the next request is sent, with a new token."""
+        self._access.renew()
+
+    def needs(self, permissions: Mapping[str, str]) -> None:
+        """Ask for these permissions too, from the next token on (where the installation was granted them)."""
+        self._access.needs(permissions)
 
     # --------------------------------------------------------------------------------------------------- repositories
 
@@ -83,11 +75,22 @@ class InstallationClient:
         model = read(answers.RepositoryModel, (await self._get(repository_path(full_name))).data)
         return Offer(private=model.private, is_template=model.is_template)
 
-    async def repositories(self) -> tuple[Repo, ...]:
+    async def repository_by_id(self, repo_id: int) -> tuple[Repo, Lineage]:
+        """The repository with this id, whatever it is called and whoever owns it now. NotFound.
+
+        Where renamed repositories redirect to (REST docs, best practices, "Follow redirects").
+        """
+        model = read(answers.RepositoryModel, (await self._get(f"repositories/{repo_id:d}")).data)
+        if model.id != repo_id:
+            raise Transient(f"GitHub answered with repository {model.id} when asked for {repo_id}")
+        return model.repo(), model.lineage()
+
+    async def repositories(self) -> tuple[Listed, ...]:
         """All repositories of the installation; never a part of them."""
-        found: list[Repo] = []
+        found: list[Listed] = []
         async for data in self.pages("installation/repositories?per_page=100"):
-            found += [item.repo() for item in read(answers.RepositoriesModel, data).repositories]
+            listed = read(answers.RepositoriesModel, data).repositories
+            found += [Listed(item.id, item.full_name, item.fork) for item in listed]
         return tuple(found)
 
     # ------------------------------------------------------------------------------------------------------- accounts
@@ -194,7 +197,7 @@ class InstallationClient:
 
     async def count_annotations(self, full_name: str, run_id: int) -> int:
         """How many annotations a check run has now. NotFound."""
-        answer = await self._send(Request("GET", f"{repository_path(full_name)}/check-runs/{run_id:d}"))
+        answer = await self._access.send(Request("GET", f"{repository_path(full_name)}/check-runs/{run_id:d}"))
         return read(answers.OneCheckRunModel, answer.data).output.annotations_count
 
     async def find_check_run(self, full_name: str, head_sha: str, name: str, external_id: str) -> int | None:
@@ -211,27 +214,34 @@ class InstallationClient:
         return max(found, default=None)
 
     async def create_status(self, full_name: str, report: StatusReport) -> int:
-        """Post a commit status; its id. Doing it twice has the effect of once, but for the limit of 1000 a context."""
+        """Post a commit status; its id. Doing it twice has the effect of once, but for the limit of 1000 a context:
+        StatusesExhausted.
+        """
         path = f"{repository_path(full_name)}/statuses/{quoted(report.head_sha)}"
-        return await self._write("POST", path, answers.status_body(report))
+        try:
+            return await self._write("POST", path, answers.status_body(report))
+        except Rejected as error:
+            if error.status == 422 and _TOO_MANY_STATUSES in str(error).lower():
+                raise StatusesExhausted(str(error)) from None
+            raise
 
     # ------------------------------------------------------------------------------------------------------- requests
 
     async def _get(self, url: str) -> Answer:
         """What can change and is asked again: with a conditional request."""
-        return await self._send(Request("GET", url, cacheable=True))
+        return await self._access.send(Request("GET", url, cacheable=True))
 
     async def _object(self, url: str, *, max_body: int = MAX_BODY) -> Answer:
         """Git objects, mostly by sha: not worth keeping for a conditional request. All ways to be absent: NotFound."""
         try:
-            return await self._send(Request("GET", url, max_body=max_body))
+            return await self._access.send(Request("GET", url, max_body=max_body))
         except Rejected as error:
             if error.status not in (409, 422):  # empty repository; "No commit found for SHA"
                 raise
             raise NotFound(str(error)) from None
 
     async def _write(self, method: str, url: str, body: dict[str, Any]) -> int:
-        answer = await self._send(Request(method, url, body=body, repeatable=False))
+        answer = await self._access.send(Request(method, url, body=body, repeatable=False))
         try:
             return read(answers.CreatedModel, answer.data).id
         except Transient as error:  # it was written, and we do not know under which id
@@ -251,32 +261,6 @@ class InstallationClient:
             answer = await self._get(page)
             yield answer.data
             page = answer.next_page
-
-    async def _send(self, request: Request) -> Answer:
-        """Send with the token; wait for a fresh one to be known everywhere; replace one that is refused later once.
-
-        All retries are safe for writes too: 401 and 403 mean that nothing was done.
-        """
-        replaceable = True
-        for tries in range(1, _FRESH_TRIES + 2):
-            token = await self._tokens.get()
-            try:
-                return await self._transport.send(request, token.credential, self.installation_id)
-            except (Unauthorized, MissingPermission) as error:
-                refused = error
-            except InstallationError:
-                self._tokens.drop(token)
-                raise
-            age = self._now() - token.created_at
-            if 0 <= age < FRESH:
-                replaceable = False
-                await self._sleep(min(float(tries), FRESH - age))
-            elif isinstance(refused, Unauthorized) and replaceable:
-                replaceable = False
-                self._tokens.drop(token)
-            else:
-                break
-        raise refused
 
 
 def repository_path(full_name: str) -> str:

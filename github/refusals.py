@@ -34,6 +34,9 @@ LONGEST_PAUSE = 3600.0
 # Hosts' clocks differ by fractions of a second: never come back in the very second of the reset.
 RESET_MARGIN = 1.0
 
+# Requests of the hourly budget that are left alone: as many as may be under way (100), or a part of a small budget.
+PRIMARY_RESERVE, PRIMARY_RESERVE_PART = 100.0, 0.02
+
 _LONGEST_ERROR_BODY = 64 * 1024
 _SECONDARY_TEXTS = ("secondary rate limit", "abuse detection", "exceeded a rate limit", "submitted too quickly")
 _PRIMARY_TEXT = "rate limit exceeded"
@@ -87,11 +90,14 @@ def lost(text: str, context: Context, *, retry_after: float | None = None) -> Gi
 
 
 def spent(headers: Mapping[str, str], context: Context) -> RateLimited | None:
-    """The pause that an answer asks for by its headers: the hourly budget is used up with it. None: there is more.
+    """The pause that an answer asks for by its headers: the hourly budget is used up but for a reserve. None: more.
 
+    The reserve is for requests that are under way, in any process, so that none of them is refused.
     GitHub Enterprise Server sends no such headers unless its limits are switched on.
     """
-    if _number(headers.get("x-ratelimit-remaining")) != 0:
+    remaining = _number(headers.get("x-ratelimit-remaining"))
+    reserve = min(PRIMARY_RESERVE, (_number(headers.get("x-ratelimit-limit")) or 0.0) * PRIMARY_RESERVE_PART)
+    if remaining is None or remaining > reserve:
         return None
     wait = _until_reset(headers, context.now)
     if wait is None:

@@ -85,6 +85,7 @@ async def workflow_runs(
     are left out whatever the query is taken for. Costs one call, unless there are more than PER_PAGE runs. Raises
     MissingPermission without `actions: read`, and other GitHubErrors.
     """
+    client.needs({"actions": "read"})
     query = {"branch": branch, "event": "push", "head_sha": head_sha, "per_page": PER_PAGE}
     found: list[RunResult] = []
     async for data in _some_pages(client, f"{repository_path(full_name)}/actions/runs?{urlencode(query)}"):

@@ -19,6 +19,10 @@ from gidgethub import sansio
 from pydantic import SecretStr
 from yarl import URL
 
+from github import calls
+from github.allowance import ALLOWANCES
+from github.clock import GitHubClock
+from github.endpoints import endpoint_of, points_of
 from github.errors import GitHubError, Misconfigured, RateLimited, TooLarge, Transient, UnsafeAddress
 from github.governor import Governor
 from github.refusals import Context, lost, refusal, spent
@@ -87,11 +91,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A successful answer: decoded JSON (None without a body) and the address of the next page, if there is one."""
+    """A successful answer: decoded JSON (None without a body) and the address of the next page, if there is one.
+
+    `unchanged`: GitHub said so (304); the data is that of the last time.
+    """
 
     data: Any = field(repr=False)  # may be a token: tracebacks with local variables must not show it
     headers: Mapping[str, str] = field(repr=False)
     next_page: str | None
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,7 @@ class _Raw:
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +133,7 @@ class Transport:
         self._base = _base(api_url)
         self._governor = governor
         self._now = now
+        self.clock = GitHubClock(now)
         self._timeout = timeout
         self._etags: LRUCache[tuple[int, str], _Kept] = LRUCache(
             etag_cache_bytes, lambda kept: len(kept.raw.body) + 512
@@ -136,9 +146,10 @@ class Transport:
         requests (a 304 costs nothing of the primary limit: REST docs, best practices).
         """
         context = Context(request.what, installation_id, request.repeatable, self._now)
-        async with self._governor.turn(installation_id, write=not request.repeatable):
+        endpoint, points = endpoint_of(self._relative(request.url)), points_of(request.method)
+        async with self._governor.turn(installation_id, write=not request.repeatable, endpoint=endpoint, points=points):
             try:
-                answer = await self._followed(request, credential, context)
+                answer = await self._counted(request, credential, context)
             except RateLimited as refused:  # told while still in turn: the next writer must find it
                 limit = await self._governor.pause(installation_id, refused)
             else:
@@ -146,6 +157,19 @@ class Transport:
                     await self._governor.pause(installation_id, used_up)
                 return answer
             raise limit
+
+    def _relative(self, url: str) -> str:
+        """`url` without the API's root: links of pages are absolute."""
+        return url.removeprefix(str(self._base))
+
+    async def _counted(self, request: Request, credential: Credential, context: Context) -> Answer:
+        try:
+            answer = await self._followed(request, credential, context)
+        except GitHubError as error:
+            calls.count(request.method, request.url, credential.scheme, calls.outcome_of(error))
+            raise
+        calls.count(request.method, request.url, credential.scheme, "unchanged" if answer.unchanged else "fine")
+        return answer
 
     async def _followed(self, request: Request, credential: Credential, context: Context) -> Answer:
         if self._http.closed:
@@ -175,7 +199,8 @@ class Transport:
         kept = self._etags.get(key)
         raw = await self._exchange(request, url, body, credential, context, etag=kept.etag if kept else None)
         if kept and raw.status == 304:
-            return _Raw(kept.raw.status, {**kept.raw.headers, **_plain(raw.headers)}, kept.raw.body)
+            headers = {**kept.raw.headers, **_plain(raw.headers)}
+            return _Raw(kept.raw.status, headers, kept.raw.body, unchanged=True)
         self._etags.pop(key, None)
         etag = raw.headers.get("etag")
         if raw.status == 200 and etag and len(raw.body) <= min(_ETAG_LARGEST, self._etags.maxsize - 512):
@@ -199,10 +224,13 @@ class Transport:
             headers["content-type"] = "application/json; charset=utf-8"
         if etag:
             headers["if-none-match"] = etag
+        asked_at = self._now()
         try:
             async with self._http.request(
                 request.method, url, headers=headers, data=body, allow_redirects=False, timeout=self._timeout
             ) as response:
+                ALLOWANCES.seen(context.installation_id, response.headers)
+                self.clock.heard(response.headers, asked_at)
                 return _Raw(response.status, response.headers, await _read(response, request))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure = _failure(error, context)
@@ -271,10 +299,10 @@ def _answer(raw: _Raw, context: Context) -> Answer:
     if not isinstance(data, dict | list):
         data = None  # not for tracebacks
         raise lost(f"{context.what}: {raw.status} without readable JSON", context)
-    return Answer(data, raw.headers, next_page)
+    return Answer(data, raw.headers, next_page, raw.unchanged)
 
 
 def _plain(headers: Mapping[str, str]) -> dict[str, str]:
     """The few headers that matter after the exchange, with lower-case names."""
-    names = ("content-type", "link", "date", "x-ratelimit-remaining", "x-ratelimit-reset")
+    names = ("content-type", "link", "date", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
     return {name: headers[name] for name in names if name in headers}

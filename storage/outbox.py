@@ -7,7 +7,8 @@ token like a lane's.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from storage.forms import (
     status_from_json,
     status_to_json,
 )
+from storage.turns import AHEAD, CLAIM, CROWD, NEXT_DUE, TURNS_OF
 
 NIL = UUID(int=0)
 
@@ -67,7 +69,9 @@ class OutboxItem:
     """A claimed report. `check_run_due`, `status_due`: which parts differ from what was sent.
 
     `check_run_id`, `status_id`: of what was sent last, if anything. `attempts`: how often sending this report was
-    tried, with this claim.
+    tried, with this claim. `short`: more waits for this installation than it may write for now. `delivery_id`: of the
+    push that the head was judged for, which came `waited` seconds before the claim; None: another reason, or none.
+    `status_over`: GitHub takes no more statuses for this head.
     """
 
     outbox_id: int
@@ -88,10 +92,20 @@ class OutboxItem:
     status_id: int | None
     weak: bool
     attempts: int
+    crowded: bool = False
+    short: bool = False
+    delivery_id: UUID | None = None
+    waited: float = 0.0
+    status_over: bool = False
+
+    @property
+    def status_waits(self) -> bool:
+        """Whether the status is sent after the check runs of others: the item is given back in between."""
+        return self.short and self.check_run_due and self.status_due
 
     @classmethod
     def from_row(cls, row: Any) -> OutboxItem:
-        """From a row of table `outbox`."""
+        """From a row of table `outbox`, with `crowded` and `short`, `delivery_id` and `waited`."""
         return cls(
             outbox_id=row["outbox_id"],
             token=row["token"],
@@ -101,7 +115,7 @@ class OutboxItem:
             session_id=None if row["session_id"] == NIL else row["session_id"],
             head_sha=row["head_sha"],
             name=row["name"],
-            check_run=check_run_from_json(row["check_run"]),
+            check_run=_repeated(check_run_from_json(row["check_run"]), row["repeats"]),
             status=status_from_json(row["status"]) if row["status"] is not None else None,
             digest=row["wanted_digest"],
             status_digest=row["wanted_status_digest"],
@@ -111,7 +125,17 @@ class OutboxItem:
             status_id=row["status_id"],
             weak=row["weak"],
             attempts=row["attempts"],
+            crowded=row["crowded"],
+            short=row["short"],
+            delivery_id=row["delivery_id"],
+            waited=row["waited"] or 0.0,
+            status_over=row["status_over"],
         )
+
+
+def _repeated(report: CheckRunReport, repeats: int) -> CheckRunReport:
+    """The same report as another check run, which is not to be taken for the earlier ones when it is looked for."""
+    return replace(report, external_id=f"{report.external_id}:{repeats}") if repeats else report
 
 
 async def want(pool: Pool, wanted: WantedReport) -> bool:
@@ -119,24 +143,23 @@ async def want(pool: Pool, wanted: WantedReport) -> bool:
     return bool(await pool.fetchval("SELECT want_report($1)", wanted.to_json()))
 
 
-_CLAIM = """
-WITH due AS (
-    SELECT outbox_id FROM outbox
-    WHERE state = 'wanted' AND due_at <= now() AND (leased_until IS NULL OR leased_until < now())
-    ORDER BY conclusion IN ('success', 'neutral'), due_at
-    LIMIT $3 FOR UPDATE SKIP LOCKED
-), claimed AS (
-    UPDATE outbox SET holder = $1, token = token + 1, leased_until = now() + $2::interval, attempts = attempts + 1
-    FROM due WHERE outbox.outbox_id = due.outbox_id
-    RETURNING outbox.*
-)
-SELECT * FROM claimed ORDER BY conclusion IN ('success', 'neutral'), due_at
-"""
+async def claim(
+    pool: Pool,
+    holder: str,
+    lease: timedelta,
+    limit: int,
+    *,
+    each: int | None = None,
+    each_repository: int | None = None,
+    not_of: Collection[int] = (),
+) -> tuple[OutboxItem, ...]:
+    """Take at most `limit` reports that are due, for `lease`; of each installation at most `each`, but none `not_of`.
 
-
-async def claim(pool: Pool, holder: str, lease: timedelta, limit: int) -> tuple[OutboxItem, ...]:
-    """Take at most `limit` reports that are due, for `lease`: failures before successes, the longest due first."""
-    return tuple(OutboxItem.from_row(row) for row in await pool.fetch(_CLAIM, holder, lease, limit))
+    The repositories of an installation take turns: one of which much waits delays another by at most two of its turns.
+    Of one repository at most `each_repository` are in anybody's hands. Failures come before successes.
+    """
+    values = (holder, lease, limit, list(not_of), AHEAD, CROWD, TURNS_OF, each_repository, each or limit)
+    return tuple(OutboxItem.from_row(row) for row in await pool.fetch(CLAIM, *values))
 
 
 # After the item's last part the lease ends, and the row is done unless something else is wanted by now.
@@ -165,9 +188,9 @@ _SENT_STATUS = _SENT.format(
 async def sent_check_run(pool: Pool, item: OutboxItem, check_run_id: int) -> bool:
     """GitHub has the item's check run under this id; False when the claim was taken over.
 
-    The claim stays when the item's status is still to be sent.
+    The claim stays when the item's status is to be sent now; one that waits makes the item due again.
     """
-    last = not item.status_due
+    last = not item.status_due or item.status_waits
     values = (item.outbox_id, item.token, item.digest, check_run_id, last)
     return await pool.fetchrow(_SENT_CHECK_RUN, *values) is not None
 
@@ -180,6 +203,47 @@ async def sent_status(pool: Pool, item: OutboxItem, status_id: int) -> bool:
     state = item.status.state if item.status is not None else ""
     values = (item.outbox_id, item.token, item.status_digest, status_id, True, state)
     return await pool.fetchrow(_SENT_STATUS, *values) is not None
+
+
+async def without_status(pool: Pool, item: OutboxItem) -> bool:
+    """GitHub takes no more statuses for the item's head and context; False when the claim was taken over.
+
+    The last one that it took stays. The check run says what is so.
+    """
+    row = await pool.fetchrow(
+        "UPDATE outbox SET sent_status_digest = $3, status_over = true, holder = NULL, leased_until = NULL, "
+        "attempts = 0, last_error = NULL, updated_at = clock_timestamp(), due_at = clock_timestamp(), "
+        "state = CASE WHEN sent_check_digest = wanted_digest AND wanted_status_digest IN ('', $3) THEN 'sent' "
+        "ELSE 'wanted' END WHERE outbox_id = $1 AND token = $2 RETURNING outbox_id",
+        item.outbox_id,
+        item.token,
+        item.status_digest,
+    )
+    return row is not None
+
+
+# A report that is asked for within this time of a judgement that was asked for is answered by that one.
+ASKED_BEFORE = timedelta(seconds=10)
+# An equal report is sent anew at the latest after this, if the judgement that it waits for does not come to an end.
+GRACE = timedelta(seconds=30)
+
+
+async def ask_again(pool: Pool, repo_id: int, head_sha: str, inbox_id: int, *, anew: bool) -> bool:
+    """Somebody asks, by this delivery, for the report on a head again; whether the head is to be judged again.
+
+    `anew`: GitHub waits for a check run, also for an equal one. It is sent when `hurry` is called, at most once for a
+    delivery, and ever more slowly when it is asked for again and again.
+    """
+    return bool(
+        await pool.fetchval(
+            "SELECT ask_again($1, $2, $3, $4, $5, $6)", repo_id, head_sha, inbox_id, anew, ASKED_BEFORE, GRACE
+        )
+    )
+
+
+async def hurry(pool: Pool, repo_id: int, head_sha: str, inbox_id: int) -> None:
+    """What was asked for by this delivery may be sent: the head was judged."""
+    await pool.execute("SELECT hurry_report($1, $2, $3)", repo_id, head_sha, inbox_id)
 
 
 async def retry_later(pool: Pool, item: OutboxItem, error: str, delay: timedelta, *, counts: bool = True) -> bool:
@@ -215,12 +279,12 @@ async def give_up(pool: Pool, item: OutboxItem, error: str) -> bool:
     return row is not None
 
 
-async def next_due(pool: Pool) -> float | None:
-    """Seconds until a report can be claimed (0 or less: now), as far as is known; None when nothing is wanted."""
-    seconds = await pool.fetchval(
-        "SELECT extract(epoch FROM min(greatest(due_at, leased_until)) - now())::float8 "
-        "FROM outbox WHERE state = 'wanted'"
-    )
+async def next_due(pool: Pool, *, not_of: Collection[int] = ()) -> float | None:
+    """Seconds until a report can be claimed (0 or less: now), as far as is known; None when nothing is wanted.
+
+    `not_of`: installations that do not count.
+    """
+    seconds = await pool.fetchval(NEXT_DUE, list(not_of), AHEAD)
     return float(seconds) if seconds is not None else None
 
 

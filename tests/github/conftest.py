@@ -47,7 +47,8 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 def app(server: FaultServer, http: aiohttp.ClientSession, clock: FakeClock, private_key: str) -> GitHubApp:
-    """The App at the scripted server; writes keep no distance."""
+    """The App at the scripted server, both with one clock; writes keep no distance."""
+    server.now = clock.now
     governor = MemoryGovernor(0.0, now=clock.now, sleep=clock.sleep)
     keywords: dict[str, Any] = {"now": clock.now, "sleep": clock.sleep, "governor": governor}
     return GitHubApp(http, api_url=server.url, app_id=APP_ID, private_key=private_key, **keywords)

@@ -85,6 +85,7 @@ async def test_the_app_and_its_installations(sandbox: Sandbox, app: GitHubApp) -
     await sandbox.uninstall(installed.id)
     with pytest.raises(InstallationGone):
         await app.installation_record(installed.id)
+    app.installation(installed.id).forget_token()
     with pytest.raises(InstallationGone):
         await app.installation(installed.id).branch_head(LAB, "main")
 
@@ -297,7 +298,7 @@ async def test_reports_that_github_refuses(client: InstallationClient, head: str
 
 
 async def test_a_permission_that_lacks(tmp_path: Path, http: aiohttp.ClientSession, private_key: str) -> None:
-    """Without checks:write a check run is refused, after the seconds that a fresh token is given."""
+    """Without checks:write tokens are made with the rest, and a check run is refused at once: no time would mend it."""
     clock = FakeClock(time.time())
     permissions = {"metadata": "read", "contents": "read"}
     async with Sandbox(tmp_path / "github", private_key_pem=private_key, permissions=permissions) as sandbox:
@@ -316,6 +317,12 @@ async def test_a_permission_that_lacks(tmp_path: Path, http: aiohttp.ClientSessi
         with pytest.raises(MissingPermission):
             await client.create_check_run(LAB, CheckRunReport("forgea/steps", head, "success", "t", "s"))
         assert sandbox.check_runs(LAB, head) == []
+        assert clock.slept == []
+        assert [(each.method, each.status) for each in sandbox.exchanges if "/app/" in each.path] == [
+            ("POST", 422),
+            ("GET", 200),
+            ("POST", 201),
+        ]
 
 
 async def test_a_write_whose_answer_is_lost_is_found_again(

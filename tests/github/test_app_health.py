@@ -13,7 +13,8 @@ from github import health
 from github.client import GitHubApp
 from github.errors import Unauthorized
 from github.governor import MemoryGovernor
-from github.health import Registration, lacking, superfluous, unwanted
+from github.health import Registration, unwanted
+from github.permissions import lacking, superfluous
 from rules.model import Account, AccountKind
 from sandbox import Sandbox, new_private_key
 from tests.support.apispec import check_exchange

@@ -1,4 +1,4 @@
-"""The App and its tokens: JWT, life of a token, installations that are suspended or gone."""
+"""The App and its tokens: JWT, clocks, installations, life of a token."""
 
 from __future__ import annotations
 
@@ -13,37 +13,28 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from github.client import GitHubApp, InstallationClient
+from github.clock import SKEW
 from github.errors import (
-    GitHubError,
     InstallationGone,
-    InstallationSuspended,
     Misconfigured,
-    MissingPermission,
     Transient,
     Unauthorized,
 )
-from rules.model import AccountKind, CheckRunReport, InstallationState
-from tests.support.fault_server import FakeClock, FaultServer, Raw, Reply, Seen
-from tests.support.github_answers import APP_ID, INSTALLATION, TOKENS, account, installation, token_reply
-
-REPO = "/repos/octo-course/lab"
-BRANCH = f"{REPO}/git/ref/heads/main"
-HEAD = Reply(200, {"ref": "refs/heads/main", "object": {"sha": "a" * 40, "type": "commit"}})
-BAD = Reply(401, {"message": "Bad credentials"})
-NO_PERMISSION = Reply(403, {"message": "Resource not accessible by integration"})
-SUSPENDED = Reply(403, {"message": "This installation has been suspended"})
-REPORT = CheckRunReport("forgea/steps", "a" * 40, "success", "Done", "All steps.")
-
-
-def bearer(seen: Seen) -> str:
-    """What a request authenticated with."""
-    return seen.headers["authorization"].split()[1]
-
-
-async def head(client: InstallationClient) -> str | None:
-    """Any read."""
-    return await client.branch_head("octo-course/lab", "main")
-
+from rules.model import AccountKind, InstallationState
+from tests.support.fault_server import FakeClock, FaultServer, Reply, Seen
+from tests.support.github_answers import (
+    APP_ID,
+    BRANCH,
+    HEAD,
+    INSTALLATION,
+    REPO,
+    TOKENS,
+    account,
+    bearer,
+    head,
+    installation,
+    token_reply,
+)
 
 # --------------------------------------------------------------------------------------------------------------- JWT
 
@@ -69,6 +60,48 @@ async def test_each_jwt_is_of_its_time(app: GitHubApp, server: FaultServer, cloc
     clock.time += 86_400
     await app.installation_record(INSTALLATION)
     assert bearer(server.seen[0]) != bearer(server.seen[1])
+
+
+@pytest.fixture
+def verified(app: GitHubApp, server: FaultServer, clock: FakeClock) -> FakeClock:
+    """GitHub with a clock of its own (which is returned), by which it judges JWTs."""
+    theirs = FakeClock(clock.now())
+    server.now = theirs.now
+
+    def judge(seen: Seen) -> Reply:
+        claims = jwt.decode(bearer(seen), options={"verify_signature": False})
+        fine = claims["iat"] <= theirs.now() < claims["exp"] <= theirs.now() + 600
+        return Reply(200, installation()) if fine else Reply(401, {"message": "'Issued at' claim ('iat') ..."})
+
+    server.on("GET", f"/app/installations/{INSTALLATION}", judge)
+    return theirs
+
+
+@pytest.mark.parametrize("skew", [0, 59, -59])
+async def test_a_clock_within_a_minute_of_githubs_works_at_once(
+    app: GitHubApp, server: FaultServer, clock: FakeClock, verified: FakeClock, skew: float
+) -> None:
+    """The first JWT is accepted, and the metric tells the difference."""
+    clock.time += skew
+    await app.installation_record(INSTALLATION)
+    assert len(server.seen) == 1
+    assert abs(SKEW._value.get() - skew) <= 1
+
+
+@pytest.mark.parametrize("skew", [601, -600, 86_400, -86_400 * 365])
+async def test_a_wrong_clock_is_corrected_by_githubs(
+    app: GitHubApp, server: FaultServer, clock: FakeClock, verified: FakeClock, skew: float
+) -> None:
+    """One refusal, then JWTs by GitHub's Date are accepted at once; that the clock is mended is noticed likewise."""
+    clock.time += skew
+    await app.installation_record(INSTALLATION)
+    await app.installation_record(INSTALLATION)
+    assert len(server.seen) == 3
+    assert abs(SKEW._value.get() - skew) <= 1
+    clock.time -= skew
+    await app.installation_record(INSTALLATION)
+    assert len(server.seen) == 5
+    assert abs(SKEW._value.get()) <= 1
 
 
 def _pem(key: Any) -> str:
@@ -239,159 +272,6 @@ async def test_many_at_once_make_one_token_even_if_the_first_is_cancelled(
     assert len(server.calls("POST", TOKENS)) == 1
 
 
-@pytest.mark.parametrize("refusal", [BAD, NO_PERMISSION])
-async def test_a_fresh_token_that_is_not_known_yet_is_retried(
-    client: InstallationClient, server: FaultServer, clock: FakeClock, refusal: Reply
-) -> None:
-    """401 and 403 in the first seconds: tried again with the same token after 1, 2 and 3 s."""
-    server.on("GET", BRANCH, refusal, refusal, refusal, HEAD)
-    assert await head(client) == "a" * 40
-    assert clock.slept == [1, 2, 3]
-    assert len(server.calls("POST", TOKENS)) == 1
-
-
-@pytest.mark.parametrize(("refusal", "kind"), [(BAD, Unauthorized), (NO_PERMISSION, MissingPermission)])
-async def test_a_fresh_token_that_stays_refused_is_given_up_after_ten_seconds(
-    client: InstallationClient, server: FaultServer, clock: FakeClock, refusal: Reply, kind: type[GitHubError]
-) -> None:
-    """Ten seconds in all, then the refusal itself; no second token."""
-    server.on("GET", BRANCH, refusal)
-    with pytest.raises(kind):
-        await head(client)
-    assert sum(clock.slept) == 10
-    assert len(server.calls("POST", TOKENS)) == 1
-
-
-async def test_a_revoked_token_is_replaced_once(
-    client: InstallationClient, server: FaultServer, clock: FakeClock
-) -> None:
-    """401 in mid-life: one new token, and the request again."""
-    server.on("POST", TOKENS, token_reply(clock, "ghs_first"), token_reply(clock, "ghs_second"))
-    server.on("GET", BRANCH, HEAD, BAD, HEAD)
-    await head(client)
-    clock.time += 600
-    assert await head(client) == "a" * 40
-    assert [bearer(seen) for seen in server.calls("GET", BRANCH)] == ["ghs_first", "ghs_first", "ghs_second"]
-    assert clock.slept == []
-
-
-async def test_many_401s_at_once_make_one_new_token(
-    client: InstallationClient, server: FaultServer, clock: FakeClock
-) -> None:
-    """All that hold the revoked token share its replacement."""
-    replies = {"ghs_first": BAD, "ghs_second": HEAD}
-    server.on("POST", TOKENS, token_reply(clock, "ghs_first"), token_reply(clock, "ghs_second"))
-    server.on("GET", BRANCH, HEAD)
-    await head(client)
-    clock.time += 600
-    server.on("GET", BRANCH, lambda seen: replies[bearer(seen)])
-    assert await asyncio.gather(*(head(client) for _ in range(10))) == ["a" * 40] * 10
-    assert len(server.calls("POST", TOKENS)) == 2
-
-
-async def test_a_late_401_does_not_drop_the_new_token(
-    client: InstallationClient, server: FaultServer, clock: FakeClock
-) -> None:
-    """A slow request that went out with the old token is refused after the new one was made: it uses that."""
-    gate = asyncio.Event()
-    slow = f"{REPO}/git/ref/heads/slow"
-
-    async def refused_late(seen: Seen) -> Reply:
-        if bearer(seen) == "ghs_first":
-            await gate.wait()
-            return BAD
-        return Reply(200, {"ref": "refs/heads/slow", "object": {"sha": "b" * 40}})
-
-    replies = {"ghs_first": BAD, "ghs_second": HEAD}
-    server.on("POST", TOKENS, token_reply(clock, "ghs_first"), token_reply(clock, "ghs_second"))
-    server.on("GET", BRANCH, HEAD)
-    await head(client)
-    clock.time += 600
-    server.on("GET", BRANCH, lambda seen: replies[bearer(seen)])
-    server.on("GET", slow, refused_late)
-    late = asyncio.create_task(client.branch_head("octo-course/lab", "slow"))
-    while not server.calls("GET", slow):
-        await asyncio.sleep(0.005)
-    await head(client)
-    gate.set()
-    assert await late == "b" * 40
-    assert len(server.calls("POST", TOKENS)) == 2
-
-
-async def test_a_permission_that_lacks_later_is_told_at_once(
-    client: InstallationClient, server: FaultServer, clock: FakeClock
-) -> None:
-    """403 in mid-life: no waiting and no new token, which would have the same permissions."""
-    server.on("GET", BRANCH, HEAD, NO_PERMISSION)
-    await head(client)
-    clock.time += 600
-    with pytest.raises(MissingPermission):
-        await head(client)
-    assert clock.slept == []
-    assert len(server.calls("POST", TOKENS)) == 1
-
-
-async def test_a_write_refused_with_401_is_repeated_safely(
-    client: InstallationClient, server: FaultServer, clock: FakeClock
-) -> None:
-    """401 means that nothing was written: the write is sent again with the new token."""
-    server.on("GET", BRANCH, HEAD)
-    server.on("POST", f"{REPO}/check-runs", BAD, Reply(201, {"id": 12}))
-    await head(client)
-    clock.time += 600
-    assert await client.create_check_run("octo-course/lab", REPORT) == 12
-
-
-async def test_a_forgotten_token_is_made_anew(
-    client: InstallationClient, server: FaultServer, clock: FakeClock
-) -> None:
-    """After a change of permissions the caller forgets the token, which still has the old ones."""
-    server.on("GET", BRANCH, HEAD)
-    await head(client)
-    client.forget_token()
-    await head(client)
-    assert len(server.calls("POST", TOKENS)) == 2
-
-
-async def test_a_lost_token_answer_is_transient(client: InstallationClient, server: FaultServer) -> None:
-    """Making a token twice is harmless, although it is a POST."""
-    server.on("POST", TOKENS, Raw(), Reply(502, body=b"<html>"), Reply(201, {"token": "", "expires_at": "x"}))
-    for _ in range(3):
-        with pytest.raises(Transient):
-            await head(client)
-
-
-async def test_a_suspended_installation_is_recognised_and_its_token_dropped(
-    client: InstallationClient, server: FaultServer, clock: FakeClock
-) -> None:
-    """While making a token and in mid-life; after `unsuspend` a new token is made."""
-    server.on("POST", TOKENS, SUSPENDED, token_reply(clock))
-    server.on("GET", BRANCH, HEAD, SUSPENDED, HEAD)
-    with pytest.raises(InstallationSuspended) as caught:
-        await head(client)
-    assert caught.value.installation_id == INSTALLATION
-    await head(client)
-    clock.time += 600
-    with pytest.raises(InstallationSuspended):
-        await head(client)
-    assert await head(client) == "a" * 40
-    assert len(server.calls("POST", TOKENS)) == 3
-    assert clock.slept == []
-
-
-async def test_a_deleted_installation_is_recognised(
-    client: InstallationClient, server: FaultServer, clock: FakeClock
-) -> None:
-    """Its token is refused in mid-life, and the request for another answers 404."""
-    server.on("POST", TOKENS, token_reply(clock), Reply(404, {"message": "Not Found"}))
-    server.on("GET", BRANCH, HEAD, BAD)
-    await head(client)
-    clock.time += 600
-    with pytest.raises(InstallationGone) as gone:
-        await head(client)
-    assert gone.value.installation_id == INSTALLATION
-
-
 async def test_no_token_or_key_is_shown(
     app: GitHubApp, client: InstallationClient, server: FaultServer, clock: FakeClock, private_key: str
 ) -> None:
@@ -410,4 +290,4 @@ async def test_no_token_or_key_is_shown(
     server.on("POST", TOKENS, token_reply(clock, token))
     server.on("GET", BRANCH, HEAD)
     await head(client)
-    assert token[:30] not in repr((vars(client), vars(client._tokens)))
+    assert token[:30] not in repr((vars(client), vars(client._access), vars(client._access._tokens)))

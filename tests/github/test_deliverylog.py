@@ -47,7 +47,7 @@ async def test_an_entry_tells_what_was_sent_and_how_it_went(app: GitHubApp, log:
     (entry,) = [entry async for page in pages(app) for entry in page]
 
     when = datetime.fromtimestamp(log.clock.now(), UTC)
-    expected = LoggedDelivery(1000, "72d3162e-cc78-11e3-81ab-4c9367dc0958", "push", None, when, False, "OK", 202, 7)
+    expected = LoggedDelivery(1000, "72d3162e-cc78-11e3-81ab-4c9367dc0958", "push", None, when, False, "OK", 202, 7, 99)
     assert entry == expected
     assert entry.arrived
 

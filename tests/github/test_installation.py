@@ -10,6 +10,7 @@ import pytest
 
 from github.client import InstallationClient
 from github.errors import NotFound, Rejected, TooLarge, Transient, UnknownOutcome
+from rules.lifecycle import Listed
 from rules.model import CheckRunReport
 from tests.support.fault_server import FaultServer, Raw, Reply, Seen
 from tests.support.github_answers import APP_ID, TOKENS, repository
@@ -32,8 +33,7 @@ async def test_repositories_are_read_page_by_page(client: InstallationClient, se
     server.on("GET", path, page)
     repos = await client.repositories()
     assert [repo.repo_id for repo in repos] == [1, 2, 3]
-    assert repos[0].owner.account_id == 5
-    assert repos[0].default_branch == "main"
+    assert repos[0] == Listed(1, "octo-course/lab1", fork=False)
     client.forget_token()
     server.on("GET", path, page, Reply(502))
     with pytest.raises(Transient):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import traceback
@@ -11,6 +12,7 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
+from github.calls import REQUESTS
 from github.errors import (
     GitHubError,
     Misconfigured,
@@ -313,6 +315,55 @@ async def test_an_evicted_answer_costs_only_a_full_request(
         assert (await transport.send(CACHEABLE, TOKEN, 99)).data == {"v": 1}
         assert (await transport.send(Request("GET", "other", cacheable=True), TOKEN, 99)).data == {"o": 1}
     assert all("if-none-match" not in seen.headers for seen in server.seen)
+
+
+async def test_an_answer_that_is_evicted_while_it_is_confirmed_is_given(
+    server: FaultServer, http: aiohttp.ClientSession, governor: MemoryGovernor, clock: FakeClock
+) -> None:
+    """304 for what another answer has pushed out meanwhile: it was kept for the request under way."""
+    transport = Transport(http, f"{server.url}/api/v3", governor, now=clock.now, etag_cache_bytes=600)
+    gate = asyncio.Event()
+
+    async def confirmed(_: Seen) -> Reply:
+        await gate.wait()
+        return Reply(304, headers={"ETag": '"t"'})
+
+    server.on("GET", PATH, Reply(200, {"v": 1}, {"ETag": '"t"'}), confirmed)
+    server.on("GET", "/api/v3/other", Reply(200, {"o": 1}, {"ETag": '"o"'}))
+    await transport.send(CACHEABLE, TOKEN, 99)
+    slow = asyncio.create_task(transport.send(CACHEABLE, TOKEN, 99))
+    while len(server.calls("GET", PATH)) < 2:
+        await asyncio.sleep(0.005)
+    await transport.send(Request("GET", "other", cacheable=True), TOKEN, 99)
+    gate.set()
+    answer = await slow
+    assert (answer.data, answer.unchanged) == ({"v": 1}, True)
+
+
+async def test_requests_are_counted_by_class_and_outcome(transport: Transport, server: FaultServer) -> None:
+    """Each request that was sent counts once, unchanged answers apart; what our own governor refuses does not."""
+    app = Credential("jwt", SecretStr("jwt"))
+    token = Request("POST", "app/installations/1/access_tokens")
+    answers: list[tuple[Request, Credential, Reply | Raw, str, str]] = [
+        (CACHEABLE, TOKEN, Reply(200, {}, {"ETag": '"e"'}), "read", "fine"),
+        (CACHEABLE, TOKEN, Reply(304), "read", "unchanged"),
+        (GET, TOKEN, Reply(502), "read", "transient"),
+        (POST, TOKEN, Raw(), "write", "unknown"),
+        (POST, TOKEN, Reply(422, {"message": "no"}), "write", "permanent"),
+        (GET, app, Reply(401, {"message": "no"}), "app", "permanent"),
+        (token, app, Reply(403, {"message": "This installation has been suspended"}), "token", "away"),
+        (GET, TOKEN, Reply(429, {"message": "slow down"}), "read", "limited"),
+    ]
+    for request, credential, reply, kind, outcome in answers:
+        before = REQUESTS.labels(kind, outcome)._value.get()
+        server.on(request.method, f"/api/v3/{request.url}", reply)
+        with contextlib.suppress(GitHubError):
+            await transport.send(request, credential, 99)
+        assert REQUESTS.labels(kind, outcome)._value.get() == before + 1, (kind, outcome)
+    counted = sum(sample.value for family in REQUESTS.collect() for sample in family.samples)
+    with pytest.raises(RateLimited):
+        await transport.send(GET, TOKEN, 99)
+    assert sum(sample.value for family in REQUESTS.collect() for sample in family.samples) == counted
 
 
 # ------------------------------------------------------------------------------------------------------------- limits

@@ -7,6 +7,7 @@ import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any, Self
 
 from aiohttp import web
@@ -55,9 +56,13 @@ Script = Reply | Raw | Hang | Callable[[Seen], Reply | Awaitable[Reply]]
 
 
 class FaultServer:
-    """`on(method, path, *answers)`: given one after another, the last one again and again. `seen`: all that arrived."""
+    """`on(method, path, *answers)`: given one after another, the last one again and again. `seen`: all that arrived.
+
+    `now`: the server's clock, for the Date of answers that are scripted without one; None: the machine's.
+    """
 
     def __init__(self) -> None:
+        self.now: Callable[[], float] | None = None
         self.seen: list[Seen] = []
         self.url = ""
         self._scripts: dict[tuple[str, str], deque[Script]] = {}
@@ -91,7 +96,7 @@ class FaultServer:
         self.seen.append(seen)
         scripts = self._scripts.get((seen.method, seen.path.partition("?")[0]))
         if not scripts:
-            return web.json_response({"message": "Not Found"}, status=404)
+            return _response(Reply(404, {"message": "Not Found"}), self._date())
         script = scripts.popleft() if len(scripts) > 1 else scripts[0]
         if isinstance(script, Hang):
             await asyncio.sleep(script.seconds)
@@ -107,14 +112,17 @@ class FaultServer:
         if not isinstance(script, Reply):
             answer = script(seen)
             script = answer if isinstance(answer, Reply) else await answer
-        return _response(script)
+        return _response(script, self._date())
+
+    def _date(self) -> dict[str, str]:
+        return {} if self.now is None else {"Date": formatdate(self.now(), usegmt=True)}
 
 
-def _response(reply: Reply) -> web.Response:
+def _response(reply: Reply, date: Mapping[str, str]) -> web.Response:
     body = json.dumps(reply.data).encode() if reply.body is None else reply.body
     if reply.status in (204, 304):
-        return web.Response(status=reply.status, headers=dict(reply.headers))
-    headers = {"Content-Type": reply.content_type, **reply.headers}
+        return web.Response(status=reply.status, headers={**date, **reply.headers})
+    headers = {"Content-Type": reply.content_type, **date, **reply.headers}
     return web.Response(status=reply.status, reason="Scripted", body=body, headers=headers)
 
 
