@@ -1,4 +1,4 @@
-"""Deliveries that were given up, and the bodies of those that are done."""
+"""Deliveries that were given up (processed in vain, or never had from GitHub's log), and the bodies of those done."""
 
 from __future__ import annotations
 
@@ -33,16 +33,27 @@ class DeadLetter:
         return cls(**{name: row[name] for name in cls.__slots__})
 
 
+# Each part is read from its newest end: the ids of both come from one sequence.
+_DEAD = """
+SELECT * FROM (
+    (SELECT inbox_id, guid, event, action, installation_id, repo_id, lane_id, received_at, finished_at, attempts,
+        last_error, payload IS NOT NULL AS has_body
+     FROM delivery WHERE state = 'dead' AND ($2::bigint IS NULL OR inbox_id < $2) ORDER BY inbox_id DESC LIMIT $1)
+    UNION ALL
+    (SELECT inbox_id, guid, event, action, installation_id, repo_id, 'delivery-log', delivered_at, given_up_at,
+        attempts, last_error, true
+     FROM delivery_missed WHERE given_up_at IS NOT NULL AND ($2::bigint IS NULL OR inbox_id < $2)
+     ORDER BY inbox_id DESC LIMIT $1)
+) AS dead ORDER BY inbox_id DESC LIMIT $1
+"""
+
+
 async def dead_letters(pool: Pool, *, limit: int = 100, before: int | None = None) -> tuple[DeadLetter, ...]:
-    """Dead letters, the newest first; `before`: an inbox id to go on from."""
-    rows = await pool.fetch(
-        "SELECT inbox_id, guid, event, action, installation_id, repo_id, lane_id, received_at, finished_at, attempts, "
-        "last_error, payload IS NOT NULL AS has_body FROM delivery "
-        "WHERE state = 'dead' AND ($2::bigint IS NULL OR inbox_id < $2) ORDER BY inbox_id DESC LIMIT $1",
-        limit,
-        before,
-    )
-    return tuple(DeadLetter.from_row(row) for row in rows)
+    """Dead letters, the newest first; `before`: an inbox id to go on from.
+
+    Of those of the lane "delivery-log" GitHub has the body, and did not give it.
+    """
+    return tuple(DeadLetter.from_row(row) for row in await pool.fetch(_DEAD, limit, before))
 
 
 _REPLAY = """
@@ -52,13 +63,21 @@ WITH raised AS (
 ), woken AS (
     INSERT INTO lane AS known (lane_id, due_at) SELECT lane_id, now() FROM raised
     ON CONFLICT (lane_id) DO UPDATE SET due_at = least(known.due_at, excluded.due_at) RETURNING lane_id
+), missed AS (
+    UPDATE delivery_missed SET given_up_at = NULL, attempts = 0, next_attempt_at = NULL
+    WHERE inbox_id = $1 AND given_up_at IS NOT NULL RETURNING inbox_id
+), told AS (
+    SELECT pg_notify('lane_due', '') FROM woken
 )
-SELECT pg_notify('lane_due', '') FROM woken
+SELECT (SELECT count(*) FROM told) FROM (SELECT lane_id FROM woken UNION ALL SELECT 'delivery-log' FROM missed) AS again
 """
 
 
 async def replay(pool: Pool, inbox_id: int) -> bool:
-    """Let a dead letter be processed again, with all its attempts; False when it is none, or has no body any more."""
+    """Let a dead letter be processed again, or asked for again, with all its attempts.
+
+    False when it is none, or has no body any more.
+    """
     return await pool.fetchrow(_REPLAY, inbox_id) is not None
 
 

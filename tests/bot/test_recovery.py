@@ -15,15 +15,18 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from bot import recovery
-from bot.recovery import LOOK_BACK, OVERLAP, QUICK, SLOW, SWEEP, DeliveryPoller
+from bot import logwalk, recovery
+from bot.logwalk import OVERLAP, SWEEP
+from bot.recovery import LOOK_BACK, QUICK, SLOW, DeliveryPoller, look_back
 from bot.retry import ATTEMPTS
 from bot.webhook import new_delivery
 from github.client import GitHubApp
-from github.errors import Transient, Unauthorized
+from github.errors import RateLimited, Transient, Unauthorized
 from github.governor import MemoryGovernor
 from storage import inbox
+from storage import recovery as recovery_store
 from storage.database import Pool, open_pool
+from storage.health import backlog
 from tests.support.delivery_log import ScriptedLog
 from tests.support.fault_server import FakeClock, FaultServer, Reply
 
@@ -49,9 +52,14 @@ class Desk:
         return _poller(self.pool, self.github, self.clock)
 
 
-def _poller(pool: Pool, github: GitHubApp, clock: FakeClock) -> DeliveryPoller:
+def _poller(pool: Pool, github: GitHubApp, clock: FakeClock, **options: Any) -> DeliveryPoller:
     return DeliveryPoller(
-        pool, github, now=lambda: datetime.fromtimestamp(clock.now(), UTC), sleep=clock.sleep, jitter=lambda: 1.0
+        pool,
+        github,
+        now=lambda: datetime.fromtimestamp(clock.now(), UTC),
+        sleep=clock.sleep,
+        jitter=lambda: 1.0,
+        **options,
     )
 
 
@@ -194,6 +202,7 @@ async def test_a_restart_takes_nothing_twice(desk: Desk) -> None:
 async def test_an_entry_that_comes_late_below_newer_ones_is_found(desk: Desk) -> None:
     """GitHub may log a delivery minutes late: the regular sweep finds it under a page that has no news."""
     desk.log.per_page = 1
+    desk.log.add(at=desk.clock.now() - 1)
     desk.log.add()
     await desk.poller.look()
     late = desk.log.add(at=desk.clock.now() - (OVERLAP.total_seconds() - MINUTE))
@@ -228,7 +237,8 @@ async def test_a_look_that_broke_off_is_made_up_for(desk: Desk) -> None:
     with pytest.raises(Transient):
         await desk.poller.look()
 
-    assert await desk.poller.look() == 2
+    assert len(await desk.rows()) == 2  # what was on the first page was taken all the same
+    assert await desk.poller.look() == 1
 
 
 async def test_a_poison_delivery_stops_no_other_and_is_given_up(desk: Desk) -> None:
@@ -245,10 +255,157 @@ async def test_a_poison_delivery_stops_no_other_and_is_given_up(desk: Desk) -> N
         waits += [desk.clock.time] if desk.log.asked(poison) > before else []
 
     assert desk.log.asked(poison) == ATTEMPTS
+    await desk.another().look()  # a restart begins nothing anew
+    assert desk.log.asked(poison) == ATTEMPTS
+    (letter,) = await inbox.dead_letters(desk.pool)
+    assert (letter.event, letter.attempts, letter.lane_id) == ("push", ATTEMPTS, "delivery-log")
+    assert "GitHub's delivery log" in (letter.last_error or "")
     gaps = [later - earlier for earlier, later in itertools.pairwise(waits)]
     assert gaps == sorted(gaps)
     assert [desk.log.asked(number) for number in good] == [1] * 6
     assert len(await desk.rows()) == 6
+
+
+async def test_a_dead_letter_of_the_log_can_be_asked_for_again(desk: Desk) -> None:
+    """Whoever retries it lets its payload be asked for anew; once it is there it is no dead letter any more."""
+    payload = Reply(200, {"request": {"headers": {}, "payload": {"repository": {"id": 7}}}})
+    number = desk.log.add(scripts=(*[Reply(500, {"message": "Server Error"})] * ATTEMPTS, payload))
+    for _ in range(ATTEMPTS):
+        desk.clock.time += 3 * 3600
+        await desk.poller.look()
+    (letter,) = await inbox.dead_letters(desk.pool)
+    assert await desk.poller.look() == 0
+
+    assert await inbox.replay(desk.pool, letter.inbox_id)
+    assert not await inbox.replay(desk.pool, letter.inbox_id)
+
+    assert await desk.poller.look() == 1
+    assert desk.log.asked(number) == ATTEMPTS + 1
+    assert await inbox.dead_letters(desk.pool) == ()
+
+
+async def test_what_was_given_up_and_comes_after_all_is_no_dead_letter(desk: Desk) -> None:
+    """A delivery that GitHub's owner sends again by hand is taken by the receiver, and missed no more."""
+    guid = uuid4()
+    desk.log.add(guid=guid, scripts=(Reply(500, {"message": "Server Error"}),))
+    for _ in range(ATTEMPTS):
+        desk.clock.time += 3 * 3600
+        await desk.poller.look()
+    assert (await backlog(desk.pool)).missing == {"waiting": 0, "given_up": 1}
+
+    assert await inbox.record(desk.pool, [new_delivery("push", guid, b"{}")]) == [True]
+    await desk.poller.look()
+
+    assert (await backlog(desk.pool)).missing == {"waiting": 0, "given_up": 0}
+    read_at = await desk.pool.fetchval("SELECT read_at FROM recovery_state")
+    assert read_at == datetime.fromtimestamp(desk.clock.now(), UTC)
+
+
+async def test_the_gap_tells_what_is_missing_and_since_when(desk: Desk) -> None:
+    """While a payload cannot be had, the gap names how many are missing and the oldest one's time."""
+    desk.log.add(at=desk.clock.now() - 100, scripts=(Reply(500, {"message": "Server Error"}),))
+    desk.log.add(scripts=(Reply(500, {"message": "Server Error"}),))
+    await desk.poller.look()
+
+    gap = await backlog(desk.pool)
+    assert gap.missing == {"waiting": 2, "given_up": 0}
+    since = datetime.now(UTC).timestamp() - int(desk.clock.now() - 100)
+    assert gap.oldest_missing == pytest.approx(since, abs=5)
+
+
+async def test_a_sweep_goes_on_where_it_was_broken_off(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After days away the log is read in parts, each taken before the next; a restart in between reads none twice."""
+    monkeypatch.setattr(logwalk, "PAGES", 3)
+    desk.log.per_page = 2
+    for second in range(20):
+        desk.log.add(at=desk.clock.now() - 100 + second)
+    original, asked = desk.log._list, 0
+
+    def breaks(seen: Any) -> Reply:
+        nonlocal asked
+        asked += 1
+        return Reply(502) if asked == 6 else original(seen)
+
+    desk.log.server.on("GET", "/app/hook/deliveries", breaks)
+    with pytest.raises(Transient):
+        await desk.poller.look()
+    assert len(await desk.rows()) == 2 * 4  # four pages came
+    asked = 100
+
+    assert await desk.another().look() == 12
+
+    assert asked == 100 + 7 + 3  # from the fourth page down, in three parts; before each the news
+    assert await desk.poller.look() == 0
+
+
+async def test_two_pollers_do_not_read_the_same_log(desk: Desk) -> None:
+    """While one reads, another one does nothing; if the first one dies, the other goes on after its lease."""
+    desk.log.add()
+    held = await recovery_store.take_log(desk.pool, "somebody else", timedelta(minutes=1))
+    assert held is not None
+
+    assert await desk.poller.look() == 0
+    assert desk.log.lists() == 0
+
+    await desk.pool.execute("UPDATE recovery_state SET leased_until = now() - interval '1 second'")
+    assert await desk.poller.look() == 1
+
+
+async def test_the_budget_for_tokens_is_left_alone(desk: Desk) -> None:
+    """When little of the App's hourly requests is left, the log waits: without tokens nobody is judged."""
+    for number in range(16):
+        left = "2000" if number < 8 else "900"
+        payload = {"request": {"headers": {}, "payload": {"repository": {"id": 7}}}}
+        limits = {"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": left}
+        desk.log.add(at=desk.clock.now() - 60 + number, scripts=(Reply(200, payload, limits),))
+
+    with pytest.raises(RateLimited) as limit:
+        await desk.poller.look()
+
+    assert limit.value.retry_after == pytest.approx(60)
+    assert len(await desk.rows()) == 12
+    desk.clock.time += 60
+    assert await desk.poller.look() == 4
+
+
+@pytest.mark.parametrize(("address", "days"), [("https://api.github.com", 3), ("https://github.example.com/api/v3", 7)])
+def test_the_log_is_read_as_far_back_as_it_is_kept(address: str, days: int) -> None:
+    """github.com keeps three days of deliveries, an Enterprise Server seven."""
+    assert look_back(address) == timedelta(days=days)
+
+
+async def test_an_enterprise_server_is_asked_for_seven_days(desk: Desk) -> None:
+    """With a longer look back what is older than three days is taken, too."""
+    desk.log.add(at=desk.clock.now() - timedelta(days=6).total_seconds())
+    older = _poller(desk.pool, desk.github, desk.clock, kept=look_back("https://github.example.com/api/v3"))
+
+    assert await desk.poller.look() == 0
+    await desk.pool.execute("UPDATE recovery_state SET horizon = NULL, swept_at = NULL, newest_at = NULL")
+    assert await older.look() == 1
+
+
+async def test_results_that_the_receiver_has_looked_at_are_not_looked_at_again(desk: Desk) -> None:
+    """Of checks the receiver stores only some: what it has answered is not fetched, what it has not is looked into."""
+    receiving = _poller(desk.pool, desk.github, desk.clock, receives=True)
+    seen = desk.log.add("check_suite", action="completed", status="OK", status_code=202)
+    pushed = desk.log.add("push", status="OK", status_code=202)
+
+    assert await receiving.look() == 1
+
+    assert (desk.log.asked(seen), desk.log.asked(pushed)) == (0, 1)
+
+
+async def test_what_is_missing_of_a_forgotten_person_is_not_taken(desk: Desk) -> None:
+    """Erasing a repository's owner ends the search for its deliveries: they count as processed."""
+    desk.log.add(scripts=(Reply(500, {"message": "Server Error"}),))
+    await desk.poller.look()
+
+    await desk.pool.execute("SELECT forget_repositories(ARRAY[7]::bigint[], '{}')")
+
+    assert (await backlog(desk.pool)).missing["waiting"] == 0
+    desk.clock.time += 3600
+    assert await desk.poller.look() == 0
+    assert [(row["state"], row["repo_id"], row["payload"]) for row in await desk.rows()] == [("done", None, None)]
 
 
 async def test_a_payload_that_comes_at_a_later_try_is_recorded(desk: Desk) -> None:

@@ -1,12 +1,15 @@
-"""Which deliveries of GitHub's log the inbox has."""
+"""Which deliveries of GitHub's log the inbox lacks."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from storage.database import open_pool
 from storage.inbox import NewDelivery, record
-from storage.recovery import known
+from storage.recovery import Missed, note
+
+AT = datetime(2031, 5, 1, tzinfo=UTC)
 
 
 async def test_a_delivery_is_known_by_guid_and_event(fresh_database: str) -> None:
@@ -17,10 +20,12 @@ async def test_a_delivery_is_known_by_guid_and_event(fresh_database: str) -> Non
     await pool.execute(
         "UPDATE delivery SET state = 'done', finished_at = now(), payload = NULL WHERE guid = $1", second
     )
+    keys = [(first, "push"), (first, "repository"), (second, "push"), (third, "push")]
+    entries = [Missed(guid, event, number, None, 9, 7, AT) for number, (guid, event) in enumerate(keys, 1)]
 
-    found = await known(pool, [(first, "push"), (first, "repository"), (second, "push"), (third, "push")])
-    none = await known(pool, [])
+    noted = [await note(pool, entries), await note(pool, entries), await note(pool, [])]
+    missed = {(row["guid"], row["event"]) for row in await pool.fetch("SELECT guid, event FROM delivery_missed")}
     await pool.close()
 
-    assert found == {(first, "push"), (second, "push")}
-    assert none == frozenset()
+    assert missed == {(first, "repository"), (third, "push")}
+    assert noted == [2, 0, 0]
