@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bot import trail
 from bot.lookup import Found
 from bot.services import Judging, Services
 from rules.binding import Ignored, Rejected, blocks_report
@@ -29,8 +30,12 @@ async def wanted(
     verdict: Verdict | CannotVerify,
     *,
     preview: bool,
+    weak: bool = False,
+    helped: bool = False,
 ) -> WantedReport:
-    """The report on a judged head of the pushed repository, which is bound."""
+    """The report on a judged head of the pushed repository, which is bound. `weak`: as in WantedReport; `helped`: the
+    learner needs no help any more.
+    """
     assert state.mapping and push.branch  # noqa: S101, PT018 (what is judged is a bound repository's branch)
     judging = services.judging
     blocked = state.blocked_heads | {verdict.head_sha} if _is_blocked(verdict) else frozenset()
@@ -53,9 +58,20 @@ async def wanted(
         clears_failure=clears_failure,
         protected_sha=_nearest_template(state, verdict),
         clone_url=f"{judging.web_url}/{push.repo.full_name}.git",
+        asked_for_help=state.asked_for_help and not helped,
     )
     report = (render_preview if preview else render)(verdict, context)
-    return _wanted(push, state.mapping.installation_id, state.session, report, weak=preview)
+    return _wanted(push, state.mapping.installation_id, state.session, report, weak=preview or weak)
+
+
+async def tell_doubt(services: Services, state: JudgingState, lab: LabRecord, push: Push, *, preview: bool) -> None:
+    """Say on the pushed head that it could not be looked at yet, unless it has a verdict. The verdict replaces it.
+
+    The head that a branch is at when nobody pushed (`push.after` is zero) is not told: we do not know it.
+    """
+    if push.after != ZERO_SHA:
+        doubt = CannotVerify(push.after, "GITHUB")
+        await outbox.want(services.pool, await wanted(services, state, lab, push, doubt, preview=preview, weak=True))
 
 
 def _nearest_template(state: JudgingState, verdict: Verdict | CannotVerify) -> str | None:
@@ -90,6 +106,7 @@ async def save_refusal(services: Services, arrival: Arrival, found: Found) -> st
     decision, push = found.decision, arrival.pushes[-1]
     assert isinstance(decision, Ignored | Rejected)  # noqa: S101 (the others are judged)
     session = decision.session
+    trail.refused(decision.code, push.after)
     if isinstance(decision, Ignored) and session is None:  # no business of ours: nothing of it is kept
         ids = arrival.inbox_ids
         await inbox.finish(services.pool, arrival.lane, ids, "done", decision.code.value, keep_body=False)

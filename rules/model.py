@@ -640,6 +640,15 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True)
+class Button:
+    """A button on a check run, at most three each: label and identifier <= 20 characters, description <= 40."""
+
+    label: str
+    description: str
+    identifier: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckRunReport:
     """A completed check run, within GitHub's limits: summary <= 65,535 characters. Annotations go 50 a request."""
 
@@ -651,6 +660,7 @@ class CheckRunReport:
     annotations: tuple[Annotation, ...] = ()
     details_url: str | None = None
     external_id: str = ""
+    buttons: tuple[Button, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

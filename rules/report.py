@@ -19,6 +19,7 @@ from rules.escape import code as code_span
 from rules.model import (
     Annotation,
     BindingCode,
+    Button,
     CannotVerify,
     ChangeKind,
     CheckRunReport,
@@ -33,6 +34,7 @@ from rules.model import (
     ViolationCode,
 )
 from rules.report_advice import hints, near_misses, next_step, what_to_do
+from rules.report_buttons import OF_REJECTION, OF_SESSION, asked_for_help
 from rules.report_commands import can_name
 from rules.report_greeting import first_step, greeting
 from rules.report_notices import CLOSED_CODES, NoticeContext, cannot_verify, closed, footer, rejected
@@ -79,7 +81,13 @@ def render(verdict: Verdict | CannotVerify, context: ReportContext) -> Report:
     if (status := first_step(context.lab, verdict)) is not None:
         title, lines = greeting(status, verdict, context)
         return _report(
-            context, head_sha=verdict.head_sha, conclusion="neutral", state="success", title=title, lines=lines
+            context,
+            head_sha=verdict.head_sha,
+            conclusion="neutral",
+            state="success",
+            title=title,
+            lines=lines,
+            buttons=OF_SESSION,
         )
     return _verdict(verdict, context, _title(verdict, context), [])
 
@@ -108,7 +116,13 @@ def _verdict(verdict: Verdict, context: ReportContext, title: str, note: list[st
         title=title,
         lines=[*note, *_summary(verdict, context)],
         annotations=_annotations(verdict, context),
+        buttons=() if _is_over(verdict, context) else OF_SESSION,
     )
+
+
+def _is_over(verdict: Verdict, context: ReportContext) -> bool:
+    """Whether this verdict ends its session: then there is nothing to ask for."""
+    return verdict.complete and not context.is_preview
 
 
 def _title(verdict: Verdict, context: ReportContext) -> str:
@@ -222,7 +236,14 @@ _NOTES: dict[ViolationCode, tuple[str, str]] = {
 
 def _cannot_verify(verdict: CannotVerify, context: ReportContext, prefix: str = "") -> Report:
     title, lines = cannot_verify(verdict, context)
-    return _report(context, head_sha=verdict.head_sha, conclusion="action_required", title=prefix + title, lines=lines)
+    return _report(
+        context,
+        head_sha=verdict.head_sha,
+        conclusion="action_required",
+        title=prefix + title,
+        lines=lines,
+        buttons=OF_SESSION,
+    )
 
 
 def render_rejection(code: BindingCode, context: NoticeContext) -> Report:
@@ -233,7 +254,14 @@ def render_rejection(code: BindingCode, context: NoticeContext) -> Report:
     if code in CLOSED_CODES:
         return render_closed(*CLOSED_CODES[code], context)
     title, lines = rejected(code, context)
-    return _report(context, head_sha=context.head_sha, conclusion="action_required", title=title, lines=lines)
+    return _report(
+        context,
+        head_sha=context.head_sha,
+        conclusion="action_required",
+        title=title,
+        lines=lines,
+        buttons=OF_REJECTION,
+    )
 
 
 def render_closed(status: SessionStatus, deferred_by: DeferredBy | None, context: NoticeContext) -> Report:
@@ -255,12 +283,15 @@ def _report(
     title: str,
     lines: Sequence[str],
     annotations: tuple[Annotation, ...] = (),
+    buttons: tuple[Button, ...] = (),
     state: StatusState | None = None,
 ) -> Report:
     """Check run, status, and a digest over all that is sent but the `external_id`, which holds it.
 
     `state`: the status's, None: what goes with the conclusion.
     """
+    if isinstance(context, ReportContext) and context.asked_for_help:
+        lines = [*asked_for_help(context.session_url), *lines]
     check_run = CheckRunReport(
         name=context.check_name,
         head_sha=head_sha,
@@ -269,6 +300,7 @@ def _report(
         summary="\n".join(lines).strip() + "\n",
         annotations=annotations,
         details_url=context.session_url,
+        buttons=buttons,
     )
     status = _status(context, check_run, state or _STATES.get(conclusion))
     sent = json.dumps([asdict(check_run), asdict(status) if status else None], sort_keys=True)

@@ -90,7 +90,7 @@ _REJECTIONS: dict[BindingCode, tuple[str, str, str]] = {
     BindingCode.NO_SESSION: (
         "You are not enrolled in this lab yet",
         "This repository comes from a lab that is by invitation, and there is none for it.",
-        "Ask the people who run the lab to invite you. Then push again.",
+        "Ask the people who run the lab to invite you. Then press *Check again* here, or push again.",
     ),
     BindingCode.ENROLMENT_CLOSED: (
         "Enrolment in this lab is closed",
@@ -121,7 +121,7 @@ _REJECTIONS: dict[BindingCode, tuple[str, str, str]] = {
     BindingCode.LAB_HAS_NO_VERSION: (
         "This lab is not published yet",
         "Its rules are not there yet. That is not your doing, and your push is safe.",
-        "Tell the people who run the lab. Push again when they say that it is ready.",
+        "Tell the people who run the lab. When they say that it is ready, press *Check again* here, or push again.",
     ),
 }
 

@@ -53,7 +53,8 @@ class ReportContext:
     protected files the head comes nearest to (None: the pinned one). `template_url`: where that can be fetched from;
     `template_in_history`: it is an ancestor of the head (a fork; not so in a repository generated from a template).
     `hints_due`: distinct blocked heads in a row, this one included. `clears_failure`: this head carries a status that
-    is not success. `clone_url`: where the repository is cloned from. Addresses are ours and complete.
+    is not success. `clone_url`: where the repository is cloned from. `asked_for_help`: the learner waits for an answer.
+    Addresses are ours and complete.
     """
 
     lab: Lab
@@ -72,6 +73,7 @@ class ReportContext:
     template_in_history: bool = False
     clears_failure: bool = False
     clone_url: str | None = None
+    asked_for_help: bool = False
 
     @property
     def is_preview(self) -> bool:

@@ -44,6 +44,8 @@ from rules.report import (
     render_preview,
     render_rejection,
 )
+from rules.report_buttons import CHECK_AGAIN, MAX_BUTTONS, MAX_IDENTIFIER, MAX_LABEL, NEED_HELP
+from rules.report_buttons import MAX_DESCRIPTION as MAX_BUTTON_DESCRIPTION
 from rules.report_text import current, listed
 from tests.support.reports import (
     ACCEPTED,
@@ -256,6 +258,10 @@ SITUATIONS: dict[str, Callable[[], Report]] = {
         ),
         CONTEXT,
     ),
+    "asked-for-help": lambda: render(
+        verdict(before=["report"], done=["report"], violations=[out_of_order("src/cli.js")]),
+        replace(CONTEXT, asked_for_help=True),
+    ),
     "complete": lambda: render(verdict(before=ALL[:3], done=ALL), CONTEXT),
     "complete-but-blocked": lambda: render(
         verdict(before=ALL, done=ALL, violations=[violation(PROTECTED, "tests/a.js", ChangeKind.MODIFIED)]), CONTEXT
@@ -295,6 +301,8 @@ def document(report: Report) -> str:
         *([f"... {len(run.annotations)} notes"] if len(run.annotations) > 3 else []),
         "",
         run.summary,
+        "buttons: " + (", ".join(f"[{button.label}]" for button in run.buttons) or "none"),
+        "",
     ]
     return "\n".join(lines)
 
@@ -469,6 +477,50 @@ def test_a_failure_that_was_told_is_also_ended() -> None:
     assert status.state == "success"
 
 
+# ------------------------------------------------------------------------------------------------------------- buttons
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_buttons_are_within_the_limits(situation: str) -> None:
+    """GitHub takes three buttons, and cuts no text: it refuses what is too long."""
+    buttons = SITUATIONS[situation]().check_run.buttons
+
+    assert len(buttons) <= MAX_BUTTONS
+    assert len({button.identifier for button in buttons}) == len(buttons)
+    for button in buttons:
+        assert 0 < len(button.label) <= MAX_LABEL
+        assert 0 < len(button.description) <= MAX_BUTTON_DESCRIPTION
+        assert 0 < len(button.identifier) <= MAX_IDENTIFIER
+
+
+def test_buttons_are_offered_where_they_do_something() -> None:
+    """Open sessions have both; a refusal can be looked at again; what is over, or just ended, has none."""
+    preview = replace(CONTEXT, branch="try")
+
+    assert render(BLOCKED, CONTEXT).check_run.buttons == (CHECK_AGAIN, NEED_HELP)
+    assert render(UNREAD, CONTEXT).check_run.buttons == (CHECK_AGAIN, NEED_HELP)
+    assert render_preview(verdict(before=ALL[:3], done=ALL), preview).check_run.buttons == (CHECK_AGAIN, NEED_HELP)
+    assert SITUATIONS["welcome"]().check_run.buttons == (CHECK_AGAIN, NEED_HELP)
+    assert SITUATIONS["rejected-no-session"]().check_run.buttons == (CHECK_AGAIN,)
+    assert render(verdict(before=ALL[:3], done=ALL), CONTEXT).check_run.buttons == ()
+    assert SITUATIONS["complete-but-blocked"]().check_run.buttons == ()
+    assert SITUATIONS["closed-paused"]().check_run.buttons == ()
+
+
+def test_a_call_for_help_stands_first_and_changes_no_verdict() -> None:
+    """Whoever pressed the button sees that it was heard, on every report until somebody answers."""
+    asked, plain = render(BLOCKED, replace(CONTEXT, asked_for_help=True)), render(BLOCKED, CONTEXT)
+
+    assert asked.check_run.summary.startswith("**You asked for help.** The people who run the lab see it.")
+    assert asked.check_run.summary.endswith(plain.check_run.summary)
+    assert (asked.check_run.title, asked.status, asked.check_run.conclusion) == (
+        plain.check_run.title,
+        plain.status,
+        plain.check_run.conclusion,
+    )
+    assert asked.digest != plain.digest
+
+
 # ------------------------------------------------------------------------------------------------------------- digests
 
 
@@ -485,6 +537,7 @@ def test_whatever_is_sent_is_in_the_digest() -> None:
         render(BLOCKED, replace(CONTEXT, session_url=URL + "/")),
         render(BLOCKED, replace(CONTEXT, report_status="never")),
         render(BLOCKED, replace(CONTEXT, check_name="other")),
+        render(BLOCKED, replace(CONTEXT, asked_for_help=True)),
         render(verdict(violations=[out_of_order("src/cli.js", change=ChangeKind.MODIFIED)]), CONTEXT),
     ]
 
@@ -735,7 +788,9 @@ def test_the_largest_report_is_within_the_limits(blocked: bool, waits: bool, rew
         waiting={each.id: [f"workflow {HUGE}"] * 9 for each in lab.steps} if waits else {},
         rewrite=rewrite,
     )
-    context = replace(with_lab(lab), hints_due=99, branch=HUGE, template_url=None, deadline=DEADLINE)
+    context = replace(
+        with_lab(lab), hints_due=99, branch=HUGE, template_url=None, deadline=DEADLINE, asked_for_help=True
+    )
 
     for report in (render(judged, context), render_preview(judged, context)):
         check_limits(report)
