@@ -10,16 +10,19 @@ import os
 import secrets
 import socket
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import lab, labs, ops, sessions
-from cli.connect import github_of, pool_on, reachable_database
+from cli import audit, lab, labs, learner, ops, sessions
+from cli.connect import github_of, pool_on, reachable_database, shared_governor
 from cli.faults import one_line
 from cli.serve import database, leave_on_sigterm, local_root, run, run_until_stopped, say, serve_http
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from aiohttp import web as http
 
     from bot.services import Services
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from storage.cache import CachedMappings
     from storage.database import Pool
     from storage.notify import Listener
+    from web.health import Probe
+    from web.metrics import Monitoring
     from web.site import SignIn
 
 # Connections of a web process (deliveries share transactions) and, beside one for each lane, of a worker.
@@ -67,6 +72,37 @@ def sign_in_of(settings: Settings) -> SignIn | None:
     )
 
 
+def probes_of(pool: Pool, github: GitHubApp | None) -> dict[str, Probe]:
+    """What must be well for /readyz to say so."""
+    from web import health
+
+    probes = {"database": health.database_is_ready(pool)}
+    if github is not None:
+        probes["github"] = health.github_accepts_us(github)
+    return probes
+
+
+def monitoring_of(settings: Settings, pool: Pool) -> Monitoring:
+    """How /metrics is answered."""
+    from web.metrics import Monitoring, of_pool
+
+    token = settings.metrics_token
+    return Monitoring(of_pool(pool), token.get_secret_value() if token is not None else None)
+
+
+def build_monitor(settings: Settings, pool: Pool, github: GitHubApp) -> http.Application:
+    """What a worker answers on METRICS_PORT: probes and metrics, nothing else."""
+    from aiohttp import web as http
+
+    from web import access, health, metrics
+
+    app = http.Application()
+    app[access.RULES] = {}
+    health.add_routes(app, probes_of(pool, github), {"last_delivery_seconds": health.last_delivery(pool)})
+    metrics.add_routes(app, monitoring_of(settings, pool))
+    return app
+
+
 def build_web(
     settings: Settings, pool: Pool, github: GitHubApp | None = None, listener: Listener | None = None
 ) -> http.Application:
@@ -79,13 +115,11 @@ def build_web(
     from bot.wanted import ResultFilter
     from bot.webhook import MAX_BODY, add_routes
     from storage import headfacts
+    from storage.echoes import Echoes
     from storage.inbox import Recorder
     from web import health, routes
     from web.site import Site
 
-    probes = {"database": health.database_is_ready(pool)}
-    if github is not None:
-        probes["github"] = health.github_accepts_us(github)
     recorder = Recorder(pool)
 
     async def finish_recording(_app: http.Application) -> None:
@@ -96,7 +130,8 @@ def build_web(
     if signed_by := settings.webhook_secrets():  # `serve --poll` may do without: then nothing is received
         wanted = None
         if settings.github_app_id is not None:
-            wanted = ResultFilter(settings.github_app_id, lambda repo_id: headfacts.awaited(pool, repo_id))
+            own = Echoes(pool, settings.check_name)
+            wanted = ResultFilter(settings.github_app_id, lambda repo_id: headfacts.awaited(pool, repo_id), own)
         add_routes(app, record=recorder.record, secrets=signed_by, results=wanted)
     site = Site(
         pool=pool,
@@ -107,14 +142,19 @@ def build_web(
         check_name=settings.check_name,
         staff=frozenset(settings.staff),
         sign_in=sign_in_of(settings),
-        probes=probes,
+        probes=probes_of(pool, github),
+        facts={"last_delivery_seconds": health.last_delivery(pool)},
+        monitoring=monitoring_of(settings, pool),
     )
     routes.add_routes(app, site)
     return app
 
 
-def build_services(settings: Settings, pool: Pool, github: GitHubApp, mappings: CachedMappings) -> Services:
-    """What judging is given."""
+def build_services(
+    settings: Settings, pool: Pool, github: GitHubApp, mappings: CachedMappings, *, receives: bool = True
+) -> Services:
+    """What judging is given. `receives`: deliveries come by the webhook."""
+    from bot.recovery import look_back
     from bot.services import Judging, Services
     from github.trees import Trees
 
@@ -131,6 +171,9 @@ def build_services(settings: Settings, pool: Pool, github: GitHubApp, mappings: 
             stuck_after=settings.stuck_after,
         ),
         keep_bodies=timedelta(days=settings.retention_days),
+        log_kept=look_back(settings.github_api_url),
+        receives=receives,
+        staff=frozenset(settings.staff),
     )
 
 
@@ -146,13 +189,23 @@ async def run_web(settings: Settings, dsn: str, host: str, stop: asyncio.Event) 
         elif not site.staff:
             say("STAFF is empty: nobody sees the class. Its pages tell who signs in the number that belongs there.")
 
-    async with pool_on(dsn, WEB_CONNECTIONS) as pool, github_of(settings) as github, Listener(dsn) as listener:
+    async with (
+        pool_on(dsn, WEB_CONNECTIONS) as pool,
+        Listener(dsn) as listener,
+        github_of(settings, shared_governor(settings, pool, listener)) as github,
+    ):
         app = build_web(settings, pool, github, listener)
         await serve_http(app, host=host, port=settings.port, stop=stop, listening=open_pages)
 
 
-async def run_worker(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
-    """Judge and report until `stop`, then finish what is in hand."""
+async def run_worker(
+    settings: Settings, dsn: str, stop: asyncio.Event, *, monitor_on: str | None = None, receives: bool = True
+) -> None:
+    """Judge and report until `stop`, then finish what is in hand.
+
+    `monitor_on`: the address at which METRICS_PORT, if it is set, answers probes and /metrics; None: it does not.
+    `receives`: deliveries come by the webhook.
+    """
     from bot.worker import Worker
     from storage.cache import CachedMappings
     from storage.mappings import Mappings
@@ -160,38 +213,53 @@ async def run_worker(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
 
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     connections = settings.worker_concurrency + SPARE_CONNECTIONS
-    async with pool_on(dsn, connections) as pool, github_of(settings) as github:
+    async with pool_on(dsn, connections) as pool:
         mappings = CachedMappings(Mappings(pool), ttl=settings.mapping_ttl, miss_ttl=settings.mapping_miss_ttl)
-        services = build_services(settings, pool, github, mappings)
-        async with Listener(dsn, on_lost=mappings.clear) as listener:
+        async with (
+            Listener(dsn, on_lost=mappings.clear) as listener,
+            github_of(settings, shared_governor(settings, pool, listener)) as github,
+        ):
+            services = build_services(settings, pool, github, mappings, receives=receives)
             listener.subscribe("binding_changed", mappings.heard)
             worker = Worker(services, listener, dsn=dsn, holder=holder, concurrency=settings.worker_concurrency)
-            await worker.run(stop)
+            if monitor_on is None or settings.metrics_port is None:
+                await worker.run(stop)
+                return
+            monitor = build_monitor(settings, pool, github)
+            port = settings.metrics_port
+            answering = serve_http(monitor, host=monitor_on, port=port, stop=stop, setting="METRICS_PORT")
+            await together(stop, worker.run(stop), answering)
 
 
 async def run_poller(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
     """Take deliveries from GitHub's delivery log until `stop`."""
-    from bot.recovery import DeliveryPoller
+    from bot.recovery import DeliveryPoller, look_back
 
-    async with pool_on(dsn, POLLER_CONNECTIONS) as pool, github_of(settings) as github:
-        await DeliveryPoller(pool, github).run(stop)
+    async with (
+        pool_on(dsn, POLLER_CONNECTIONS) as pool,
+        github_of(settings, shared_governor(settings, pool)) as github,
+    ):
+        await DeliveryPoller(pool, github, kept=look_back(settings.github_api_url)).run(stop)
 
 
 async def run_everything(settings: Settings, dsn: str, host: str, stop: asyncio.Event, *, poll: bool = False) -> None:
-    """Web and worker (and poller) in one process; when one ends, for whatever reason, the others are stopped."""
-    parts = [
-        asyncio.create_task(run_web(settings, dsn, host, stop)),
-        asyncio.create_task(run_worker(settings, dsn, stop)),
-    ]
+    """Web and worker (and poller) in one process."""
+    parts = [run_web(settings, dsn, host, stop), run_worker(settings, dsn, stop, receives=not poll)]
     if poll:
-        parts.append(asyncio.create_task(run_poller(settings, dsn, stop)))
+        parts.append(run_poller(settings, dsn, stop))
+    await together(stop, *parts)
+
+
+async def together(stop: asyncio.Event, *parts: Coroutine[object, object, None]) -> None:
+    """Run the parts of a process side by side; when one ends, for whatever reason, the others are stopped."""
+    tasks = [asyncio.create_task(part) for part in parts]
     try:
-        await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         stop.set()
-        await asyncio.gather(*parts)
+        await asyncio.gather(*tasks)
     finally:
-        for part in parts:
-            part.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 # ---------------------------------------------------------------------------------------------------------- commands
@@ -206,6 +274,8 @@ cli = typer.Typer(
 cli.add_typer(lab.commands, name="lab")
 cli.add_typer(labs.commands, name="labs")
 cli.add_typer(sessions.commands, name="sessions")
+cli.add_typer(learner.commands, name="learner")
+cli.add_typer(audit.commands, name="audit")
 cli.add_typer(ops.dead_letters, name="deadletters")
 
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 in a container or behind a proxy.")]
@@ -250,7 +320,7 @@ def serve_command(host: Host = "127.0.0.1", poll: Poll = False) -> None:
         if poll:
             say(POLLING)
         with database(settings) as dsn:
-            run_until_stopped(lambda stop: run_everything(settings, dsn, host, stop, poll=poll))
+            run_until_stopped(lambda stop: run_everything(settings, dsn, host, stop, poll=poll), watched=True)
 
 
 @cli.command("web")
@@ -259,16 +329,16 @@ def web_command(host: Host = "127.0.0.1") -> None:
     with one_line():
         settings = _configured("web", setup_on=host)
         with database(settings) as dsn:
-            run_until_stopped(lambda stop: run_web(settings, dsn, host, stop))
+            run_until_stopped(lambda stop: run_web(settings, dsn, host, stop), watched=True)
 
 
 @cli.command("worker")
-def worker_command() -> None:
-    """Judge pushes and report verdicts."""
+def worker_command(host: Host = "127.0.0.1") -> None:
+    """Judge pushes and report verdicts. With METRICS_PORT it answers probes and /metrics there."""
     with one_line():
         settings = _configured("worker")
         with database(settings) as dsn:
-            run_until_stopped(lambda stop: run_worker(settings, dsn, stop))
+            run_until_stopped(lambda stop: run_worker(settings, dsn, stop, monitor_on=host), watched=True)
 
 
 @cli.command("migrate")
@@ -321,12 +391,15 @@ def demo_command(
 def sandbox_command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
     webhook: Annotated[str, typer.Option(help="Where deliveries are sent.")] = "http://127.0.0.1:8000/webhook",
+    faults: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What goes wrong on purpose, as JSON: docs/sandbox.md.")
+    ] = None,
 ) -> None:
     """Run a GitHub on this machine, with a template repository and a learner's fork, for trying things out."""
     with one_line():
         from cli.sandbox import run as run_sandbox
 
-        run_sandbox(port, webhook)
+        run_sandbox(port, webhook, faults)
 
 
 def main() -> None:

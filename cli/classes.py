@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from cli.connect import github_of, pool_on
+from cli.connect import github_of, pool_on, shared_governor
 from cli.faults import FAILED, WRONG_USE, CommandError, one_line
 from cli.lab_options import AsJson, Slug
 from cli.output import clean, print_json
@@ -145,7 +145,7 @@ def _with_lab(command: str, slug: str, work: Work[Result]) -> Result:
     settings = load(command)
 
     async def main(dsn: str) -> Result:
-        async with pool_on(dsn) as pool, github_of(settings) as app:
+        async with pool_on(dsn) as pool, github_of(settings, shared_governor(settings, pool, patient=True)) as app:
             lab = await labs.by_slug(pool, slug)
             if lab is None:
                 raise CommandError(f"there is no lab {slug!r}; see: python app.py labs list", status=WRONG_USE)

@@ -88,7 +88,8 @@ def accepted(app: Registration) -> Finding:
 
 def permission_findings(app: Registration, needed: Needed, web_url: str) -> list[Finding]:
     """What the App may do and hears, against app.yml."""
-    from github.health import lacking, superfluous, unwanted
+    from github.health import unwanted
+    from github.permissions import lacking, superfluous
 
     page = app.settings_url(web_url, "permissions")
     levels = needed.levels()

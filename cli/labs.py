@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from cli.classes import invite, uninvite
-from cli.connect import github_of, pool_on
+from cli.connect import github_of, pool_on, shared_governor
 from cli.faults import FAILED, WRONG_USE, CommandError, explain, one_line
 from cli.lab_options import AsJson, Deadline, Enrolled, Slug, moment
 from cli.lab_view import document, facts_of, join_url, print_lab
@@ -75,7 +75,7 @@ async def _add(  # noqa: PLR0917 (the options of one command)
     from bot.registry import examine, register
     from rules.model import Enrolment
 
-    async with pool_on(dsn) as pool, github_of(settings) as github:
+    async with pool_on(dsn) as pool, github_of(settings, shared_governor(settings, pool, patient=True)) as github:
         template = await examine(pool, github, repository)
         lab = await register(pool, template, slug=slug, enrolment=Enrolment(enrolment), deadline=deadline)
         return lab, template
@@ -120,7 +120,7 @@ async def _publish(settings: Settings, dsn: str, slug: str | None) -> bool:
     """Publish one lab (its faults are raised), or all (each one's fault is a line); whether everything worked."""
     from storage import labs
 
-    async with pool_on(dsn) as pool, github_of(settings) as github:
+    async with pool_on(dsn) as pool, github_of(settings, shared_governor(settings, pool, patient=True)) as github:
         if slug is not None:
             await _publish_one(pool, github, await _lab(pool, slug))
             return True

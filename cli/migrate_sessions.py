@@ -12,7 +12,7 @@ from uuid import UUID
 
 import typer
 
-from cli.connect import github_of, pool_on
+from cli.connect import github_of, pool_on, shared_governor
 from cli.faults import FAILED, WRONG_USE, CommandError, one_line
 from cli.output import print_json, print_rows
 from cli.serve import database, run, say
@@ -271,7 +271,7 @@ async def _services(settings: Settings, dsn: str) -> AsyncIterator[Services]:
     judging = Judging(
         settings.check_name, settings.base_url, settings.web_url, settings.report_status, settings.stuck_after
     )
-    async with pool_on(dsn) as pool, github_of(settings) as github:
+    async with pool_on(dsn) as pool, github_of(settings, shared_governor(settings, pool, patient=True)) as github:
         yield Services(pool, github, Trees(TREE_CACHE_BYTES), CachedMappings(Mappings(pool)), judging)
 
 

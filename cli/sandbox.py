@@ -12,19 +12,34 @@ from cli.demo_git import Clone, with_login
 from cli.demo_world import LAB, LEARNER, TEACHER, TEMPLATE
 from cli.faults import WRONG_USE, CommandError
 from cli.serve import run_until_stopped
-from sandbox.server import Sandbox
+from sandbox import Fault, Sandbox, SandboxError
+from sandbox.faults_control import ADDRESS
+from sandbox.faults_format import read_faults
 
 
-def run(port: int, webhook: str) -> None:
-    """Serve until Ctrl-C; the repositories live in a temporary folder. Prints the settings that the App needs."""
+def run(port: int, webhook: str, faults: Path | None = None) -> None:
+    """Serve until Ctrl-C; the repositories live in a temporary folder. Prints the settings that the App needs.
+
+    `faults`: a file of scripted faults, which are there once the repositories are.
+    """
+    scripted = [] if faults is None else _read(faults)
     home = Path(tempfile.mkdtemp(prefix="stepgate-sandbox-"))
     try:
-        run_until_stopped(lambda stop: _serve(home, port, webhook, stop), fast=False)
+        run_until_stopped(lambda stop: _serve(home, port, webhook, scripted, stop), fast=False)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
-async def _serve(home: Path, port: int, webhook: str, stop: asyncio.Event) -> None:
+def _read(file: Path) -> list[Fault]:
+    try:
+        return read_faults(file.read_bytes())
+    except OSError as error:
+        raise CommandError(f"--faults: cannot read {file}: {error.strerror}", status=WRONG_USE) from error
+    except SandboxError as error:
+        raise CommandError(f"--faults: {file}: {error}", status=WRONG_USE) from error
+
+
+async def _serve(home: Path, port: int, webhook: str, faults: list[Fault], stop: asyncio.Event) -> None:
     secret = secrets.token_hex(32)
     sandbox = Sandbox(home / "github", webhook_url=webhook, webhook_secret=secret, port=port)
     try:
@@ -34,6 +49,8 @@ async def _serve(home: Path, port: int, webhook: str, stop: asyncio.Event) -> No
     try:
         for line in await _furnish(sandbox, home, secret):
             print(line, flush=True)  # noqa: T201 (the command's answer)
+        for fault in faults:
+            sandbox.faults.add(fault)
         await stop.wait()
     finally:
         await sandbox.stop()
@@ -62,4 +79,5 @@ async def _furnish(sandbox: Sandbox, home: Path, secret: str) -> list[str]:
         f"GITHUB_WEBHOOK_SECRET={secret}",
         f"# Then: python app.py labs add {template.full_name} --slug {LAB}; python app.py labs publish {LAB}",
         f"# The learner: git clone {with_login(f'{sandbox.url}/{fork.full_name}.git', LEARNER.login)}",
+        f"# What goes wrong on purpose (docs/sandbox.md): curl {sandbox.url}{ADDRESS}",
     ]

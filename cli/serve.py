@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -77,14 +78,17 @@ def run(work: Callable[[], Awaitable[Result]], *, fast: bool = True) -> Result:
     return uvloop.run(main())
 
 
-def run_until_stopped(work: Callable[[asyncio.Event], Awaitable[None]], *, fast: bool = True) -> None:
+def run_until_stopped(
+    work: Callable[[asyncio.Event], Awaitable[None]], *, fast: bool = True, watched: bool = False
+) -> None:
     """Run `work` until it ends; SIGTERM or SIGINT sets the event it is given.
 
     Work that is not over GRACE seconds after the signal is cancelled; a second signal cancels it at once. Not `fast`:
     asyncio's own loop, for work that runs many short programs (uvloop fails when one ends before its input is written).
+    `watched`: what blocks the event loop is logged (cli.watchdog); for processes that log.
     """
     _collect_less()
-    run(lambda: _until_stopped(work, GRACE), fast=fast)
+    run(lambda: _until_stopped(partial(_watched, work) if watched else work, GRACE), fast=fast)
 
 
 def _collect_less() -> None:
@@ -96,6 +100,13 @@ def _collect_less() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+async def _watched(work: Callable[[asyncio.Event], Awaitable[None]], stop: asyncio.Event) -> None:
+    from cli.watchdog import watched_loop
+
+    async with watched_loop():
+        await work(stop)
 
 
 async def _until_stopped(work: Callable[[asyncio.Event], Awaitable[None]], grace: float) -> None:
@@ -133,8 +144,9 @@ async def serve_http(
     stop: asyncio.Event,
     idle: float = IDLE,
     listening: Callable[[str, int], None] | None = None,
+    setting: str = "PORT",
 ) -> None:
-    """Serve `app` until `stop`; requests in hand are finished. A port in use is a CommandError.
+    """Serve `app` until `stop`; requests in hand are finished. A port in use is a CommandError that names `setting`.
 
     `idle`: seconds after which a connection without a complete request head is closed. `listening` is told the address
     and the port, once requests are answered.
@@ -158,7 +170,9 @@ async def serve_http(
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
-            raise CommandError(f"PORT: cannot listen on {host}:{port}: {error.strerror}", status=WRONG_USE) from error
+            raise CommandError(
+                f"{setting}: cannot listen on {host}:{port}: {error.strerror}", status=WRONG_USE
+            ) from error
         address = runner.addresses[0]
         structlog.get_logger("cli.serve").info("listening", url=f"http://{address[0]}:{address[1]}")
         if listening is not None:

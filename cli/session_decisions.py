@@ -10,7 +10,7 @@ from uuid import UUID
 
 import typer
 
-from cli.connect import github_of, pool_on
+from cli.connect import github_of, pool_on, shared_governor
 from cli.faults import FAILED, WRONG_USE, CommandError, one_line
 from cli.lab_options import Deadline, moment
 from cli.serve import database, run, say
@@ -123,8 +123,24 @@ def reopen(
     )
 
 
-def judge(session_id: SessionId, reason: Reason = "asked for from the shell", by: By = None) -> None:
-    """Judge the newest commit of a session's repository again."""
+def judge(
+    session_id: Annotated[UUID | None, typer.Argument(metavar="SESSION", help="Id from `sessions list`.")] = None,
+    everyone: Annotated[
+        bool, typer.Option("--all", help="Of all open sessions, where GitHub has another commit than was judged.")
+    ] = False,
+    reason: Reason = "asked for from the shell",
+    by: By = None,
+) -> None:
+    """Judge the newest commit of a session's repository again.
+
+    With --all nothing is judged twice: the workers compare every open session's branch, and the App's installations,
+    with GitHub now instead of within the next half hour, and judge what was missed.
+    """
+    if (session_id is None) != everyone:
+        raise typer.BadParameter("give either a session or --all")
+    if session_id is None:
+        _compare_all()
+        return
 
     async def act(pool: Pool, session: Session, decision: Decision) -> Done:
         from storage import actions
@@ -149,10 +165,28 @@ def relink(
         async def act(pool: Pool, session: Session, decision: Decision) -> Done:
             from web.session_actions import relink as connect
 
-            async with github_of(settings) as github:
+            async with github_of(settings, shared_governor(settings, pool, patient=True)) as github:
                 return await connect(pool, github, session, decision, repository)
 
         _save(settings, Asked(session_id, reason, by), act, f"Connected {repository}")
+
+
+def _compare_all() -> None:
+    """Let the workers begin a round of comparing."""
+    with one_line():
+        from settings import load
+
+        with database(load("sessions judge")) as dsn:
+            run(lambda: _begin_round(dsn))
+        say("Asked for. A worker begins within a minute, with what was not compared in the last 5 minutes.")
+
+
+async def _begin_round(dsn: str) -> None:
+    from bot.reconciler import NOT_AGAIN
+    from storage import looks
+
+    async with pool_on(dsn) as pool:
+        await looks.begin_round(pool, NOT_AGAIN)
 
 
 def _decide(command: str, asked: Asked, act: Act, words: str) -> None:

@@ -22,7 +22,7 @@ from web.cookies import ATTEMPT, SIGNED_IN
 
 ROOT = Path(__file__).resolve().parent.parent
 PERMISSIONS = {"metadata": "read", "contents": "read", "checks": "write", "statuses": "write"}
-EVENTS = {"push", "repository", "status"}
+EVENTS = {"push", "repository", "fork", "status"}
 
 
 def read(name: str) -> str:

@@ -13,6 +13,7 @@ from github.client import GitHubApp
 from github.errors import GitHubError, Misconfigured, Unauthorized
 from storage.database import Pool, check_schema
 from storage.errors import StorageError
+from storage.health import last_delivery_age
 from web.access import Rule, add_route
 
 log = structlog.get_logger(__name__)
@@ -24,6 +25,8 @@ ASK_GITHUB_EVERY = 60.0
 
 # A probe returns None when all is well, else a word or a sentence that may be shown to anybody.
 Probe = Callable[[], Awaitable[str | None]]
+# A fact is a number to look at, or None; it never makes a process unready. A fact that cannot be had is None.
+Fact = Callable[[], Awaitable[float | None]]
 
 
 async def _result(name: str, probe: Probe) -> str | None:
@@ -36,19 +39,35 @@ async def _result(name: str, probe: Probe) -> str | None:
         return "failed; see the log"  # details may hold addresses: they are for the operator only
 
 
-def add_routes(app: web.Application, probes: Mapping[str, Probe]) -> None:
-    """Mount GET /healthz and /readyz: 200 if every probe is well, else 503 with the words of those that are not."""
+async def _figure(fact: Fact) -> float | None:
+    try:
+        figure = await asyncio.wait_for(fact(), PROBE_TIMEOUT)
+    except Exception:  # the probe of the same thing tells
+        return None
+    return None if figure is None else round(figure, 1)
+
+
+def add_routes(app: web.Application, probes: Mapping[str, Probe], facts: Mapping[str, Fact] | None = None) -> None:
+    """Mount GET /healthz and /readyz: 200 if every probe is well, else 503 with the words of those that are not.
+
+    /readyz also tells the `facts`.
+    """
+    told = facts or {}
 
     async def healthz(_request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
     async def readyz(_request: web.Request) -> web.Response:
-        results = await asyncio.gather(*(_result(name, probe) for name, probe in probes.items()))
+        results, figures = await asyncio.gather(
+            asyncio.gather(*(_result(name, probe) for name, probe in probes.items())),
+            asyncio.gather(*(_figure(fact) for fact in told.values())),
+        )
         checks = dict(zip(probes, results, strict=True))
         ready = not any(checks.values())
         body = {
             "status": "ready" if ready else "not ready",
             "checks": {name: result or "ok" for name, result in checks.items()},
+            **dict(zip(told, figures, strict=True)),
         }
         return web.json_response(body, status=200 if ready else 503)
 
@@ -67,6 +86,11 @@ def database_is_ready(pool: Pool) -> Probe:
         return None
 
     return probe
+
+
+def last_delivery(pool: Pool) -> Fact:
+    """Fact: seconds since GitHub's newest delivery was stored. A quiet class is ready: alerts look at it, not hosts."""
+    return lambda: last_delivery_age(pool)
 
 
 def github_accepts_us(github: GitHubApp, *, clock: Callable[[], float] = time.monotonic) -> Probe:

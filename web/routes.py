@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from web import access, auth, guard, health, join, live, monitor, schema, sessions
+from web import access, audit, auth, guard, health, join, live, metrics, monitor, schema, sessions
 from web.access import Rule
 from web.site import SITE, Site
 from web.templating import mount_templates
@@ -23,9 +23,12 @@ def add_routes(app: web.Application, site: Site) -> None:
             access.declare(app, route, Rule.UNGUARDED)
     mount_templates(app)
     auth.add_routes(app, site)
-    health.add_routes(app, site.probes)
+    health.add_routes(app, site.probes, site.facts)
+    if site.monitoring is not None:
+        metrics.add_routes(app, site.monitoring)
     live.add_routes(app)
     monitor.add_routes(app)
+    audit.add_routes(app)
     sessions.add_routes(app)
     join.add_routes(app)
     schema.add_routes(app)

@@ -12,9 +12,9 @@ from aiohttp import web
 
 from github.client import GitHubApp
 from github.errors import GitHubError, InstallationGone, NotFound
-from rules.model import Session
+from rules.model import InstallationState, Repo, Session
 from storage import actions, learner_actions, sessions
-from storage.accounts import installation_covering
+from storage.accounts import installation_covering, upsert_installation
 from storage.actions import Decision, Done, FactKind
 from storage.database import Pool
 from storage.errors import ActionRefused, MappingConflict, SessionConflict, StaleSession
@@ -56,6 +56,9 @@ DONE: Mapping[str, Said] = {
     "time": Said("bad", "Not done: give the time as year-month-day and hour:minute, in UTC."),
     "template": Said("bad", "Not done: that repository is a lab's template."),
     "same": Said("bad", "Not done: that is the session's repository already."),
+    "other-repository": Said(
+        "bad", "Not done: another repository has that name now, or that one has another owner. Look at it again."
+    ),
     "unbound": Said("bad", "Not done: no repository is connected."),
     "taken": Said("bad", "Not done: that repository is connected with another session. Disconnect it there first."),
     "other-open": Said("bad", "Not done: the learner has another open session of this lab. Pause or finish it first."),
@@ -231,17 +234,35 @@ async def relink(pool: Pool, github: GitHubApp, session: Session, decision: Deci
     Raises ActionRefused("no-repository") when no active installation covers it, GitHubError, and what
     storage.actions.relink does.
     """
+    repo, installation_id = await covered_repository(pool, github, full_name)
+    return await actions.relink(pool, session, decision, repo, installation_id)
+
+
+async def covered_repository(pool: Pool, github: GitHubApp, full_name: str) -> tuple[Repo, int]:
+    """The repository of this name as GitHub knows it now, and the active installation that covers it.
+
+    Raises ActionRefused("no-repository") when none does, and GitHubError.
+    """
     full_name = full_name.strip()
-    installation_id = await installation_covering(pool, full_name)
     try:
-        if installation_id is None:
-            raise NotFound(f"no installation covers {full_name!r}")
+        installation_id = await installation_covering(pool, full_name) or await _installation_of(
+            pool, github, full_name
+        )
         repo, _ = await github.installation(installation_id).repository(full_name)
     except (NotFound, InstallationGone) as error:
         raise ActionRefused(
             "no-repository", f"the App does not see a repository {full_name!r}: its owner has to install the App on it"
         ) from error
-    return await actions.relink(pool, session, decision, repo, installation_id)
+    return repo, installation_id
+
+
+async def _installation_of(pool: Pool, github: GitHubApp, full_name: str) -> int:
+    """The installation that covers a repository by what GitHub says now: of strangers nothing is kept here."""
+    found = await github.installation_of(full_name)
+    if found is None or found.state is not InstallationState.ACTIVE:
+        raise NotFound(f"no installation covers {full_name!r}")
+    await upsert_installation(pool, found)
+    return found.installation_id
 
 
 async def _undo(form: Form) -> str:

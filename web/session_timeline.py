@@ -38,7 +38,8 @@ def event_line(
     """An event in words. Learners are told that staff decided and why, not who of them."""
     event = recorded.event
     said = _WORDS.get(event.kind)
-    words = said(event.detail, _Names(numbers, event.repo_full_name)) if said else event.kind.replace("_", " ")
+    names = _Names(numbers, event.repo_full_name or _ERASED)
+    words = said(event.detail, names) if said else event.kind.replace("_", " ")
     by_staff = event.kind.startswith("staff_")
     reason = str(event.detail.get("reason", ""))
     return EventLine(
@@ -59,12 +60,16 @@ def _who(actor_id: int | None, logins: Mapping[int, str], *, by_staff: bool, for
     return logins.get(actor_id, f"account {actor_id}")
 
 
+# What is said for the name of a repository whose owner was erased.
+_ERASED = "(name erased)"
+
+
 @dataclass(frozen=True, slots=True)
 class _Names:
     """What ids of an event mean. `repository`: the one that the event is about."""
 
     numbers: Mapping[str, str]
-    repository: str | None
+    repository: str
 
     def step(self, detail: Detail) -> str:
         """The step by number and title."""
@@ -133,4 +138,6 @@ _WORDS: Mapping[str, Callable[[Detail, _Names], str]] = {
     "migrated": lambda detail, _: f"Moved from version {detail.get('from')} of the lab to version {detail.get('to')}",
     "migration_undone": lambda detail, _: f"Moved back to version {detail.get('to')} of the lab",
     "staff_judge": lambda *_: "Had the newest commit judged again",
+    "status_forged": lambda *_: "A commit status under our name was overwritten",
+    "button_refused": lambda *_: "A button on a check-run was pressed",
 }

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from web.health import Probe
+from web.health import Fact, Probe
 
 if TYPE_CHECKING:
     from github.client import GitHubApp
     from storage.database import Pool
     from storage.notify import Listener
+    from web.metrics import Monitoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Site:
 
     `web_url`: GitHub's pages; `public_url`: our own root as browsers reach it; both without trailing slash. `staff`:
     account ids. `sign_in` None: nobody can sign in with GitHub; then pages are for this machine only, behind the
-    one-time link `local_link`.
+    one-time link `local_link`. `monitoring` None: there is no /metrics.
     """
 
     pool: Pool
@@ -75,6 +76,8 @@ class Site:
     sign_in: SignIn | None = None
     local_link: LocalLink = field(default_factory=LocalLink)
     probes: Mapping[str, Probe] = field(default_factory=dict)
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    monitoring: Monitoring | None = None
 
 
 SITE: web.AppKey[Site] = web.AppKey("site", Site)

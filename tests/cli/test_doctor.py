@@ -48,7 +48,7 @@ def test_the_manifest_is_what_the_app_is_compared_with() -> None:
     plain, with_workflow = Needed.read(workflow=False), Needed.read(workflow=True)
 
     assert plain.levels() == {"metadata": "read", "contents": "read", "checks": "write", "statuses": "write"}
-    assert [event.name for event in plain.events] == ["push", "repository", "status"]
+    assert [event.name for event in plain.events] == ["push", "repository", "fork", "status"]
     assert with_workflow.levels() == {**plain.levels(), "actions": "read"}
     assert [event.name for event in with_workflow.events][-1] == "workflow_run"
     assert all(item.reason for item in (*with_workflow.permissions, *with_workflow.events))

@@ -115,6 +115,27 @@ async def test_another_repository_is_connected(shell: Shell) -> None:
     assert bound["provider_repo_id"] == other.repository.id
 
 
+async def test_a_strangers_repository_is_connected(shell: Shell) -> None:
+    """Of an installation that was nobody's nothing is kept: GitHub is asked whether it covers the repository."""
+    github = shell.course.sandbox
+    github.add_account("octo-stranger")
+    fork = await github.fork(shell.course.template.full_name, "octo-stranger")
+    installed = await github.install("octo-stranger", [fork.full_name])
+    await shell.course.pool.execute(
+        "INSERT INTO installation (installation_id, repository_selection, state) VALUES ($1, 'all', 'active')",
+        installed.id,
+    )
+
+    done = await shell.decide("relink", fork.full_name)
+
+    assert done.exit_code == 0, done.output
+    (bound,) = await shell.course.fetch("SELECT * FROM repo_mapping WHERE provider_repo_id = $1", fork.id)
+    assert (bound["installation_id"], bound["state"]) == (installed.id, "active")
+    await github.suspend(installed.id)
+    away = await shell.decide("relink", fork.full_name)
+    assert (away.exit_code, "install the App on it" in away.stderr) == (1, False)
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
@@ -166,3 +187,18 @@ async def test_the_list_is_filtered(shell: Shell) -> None:
 def test_the_statuses_are_all_there() -> None:
     """The help text names every status that a session can have."""
     assert STATUSES.split(", ") == [status.value for status in SessionStatus]
+
+
+async def test_all_heads_can_be_asked_for(shell: Shell) -> None:
+    """`judge --all` lets every installation be compared now; a session and --all, or neither, is wrong use."""
+    await shell.course.pool.execute("UPDATE recovery_state SET installations_due_at = now() + interval '20 minutes'")
+    done = await shell.run("judge", "--all")
+
+    assert done.exit_code == 0, done.output
+    assert "within a minute" in done.stderr
+    plan = await shell.course.fetch("SELECT installation_id, due_at <= now() AS due FROM installation_look")
+    assert {"installation_id": shell.learner.installation_id, "due": True} in plan
+    (state,) = await shell.course.fetch("SELECT installations_due_at <= now() AS due FROM recovery_state")
+    assert state["due"]
+    assert (await shell.run("judge")).exit_code == 2
+    assert (await shell.run("judge", str(shell.learner.session_id), "--all")).exit_code == 2

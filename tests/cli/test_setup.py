@@ -302,7 +302,8 @@ async def test_from_an_empty_folder_to_a_running_app(fresh_database: str, tmp_pa
             assert "goes on by itself" in browser.text, browser.text
             done = browser.address
 
-            assert await ready(address) == {"status": "ready", "checks": {"database": "ok", "github": "ok"}}
+            told = await ready(address)
+            assert (told["status"], told["checks"]) == ("ready", {"database": "ok", "github": "ok"})
             for gone in (link, f"{address}/setup", str(done)):
                 await browser.open(gone)
                 assert browser.status == 404

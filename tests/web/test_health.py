@@ -51,6 +51,26 @@ async def test_readyz_when_all_is_well(aiohttp_client: AiohttpClient) -> None:
     )
 
 
+async def test_readyz_tells_figures_that_never_make_it_unready(aiohttp_client: AiohttpClient) -> None:
+    """A fact is told as a number, or as unknown when it cannot be had; neither changes the answer's status."""
+
+    async def long_ago() -> float | None:
+        return 86_400.04
+
+    async def unknown() -> float | None:
+        raise ConnectionError("postgresql://stepgate:hunter22@db.example.com refused")
+
+    app = web.Application()
+    app[access.RULES] = {}
+    health.add_routes(app, {"database": fine}, {"last_delivery_seconds": long_ago, "other": unknown})
+    answer = await (await aiohttp_client(app)).get("/readyz")
+
+    assert (answer.status, await answer.json()) == (
+        200,
+        {"status": "ready", "checks": {"database": "ok"}, "last_delivery_seconds": 86_400.0, "other": None},
+    )
+
+
 async def test_readyz_names_what_is_wrong(aiohttp_client: AiohttpClient) -> None:
     """One probe not well: 503 with its words, the others as they are."""
     assert await ask(aiohttp_client, "/readyz", database=old, github=fine) == (

@@ -19,6 +19,7 @@ UNGUARDED = {
     ("POST", "/webhook"): "GitHub's deliveries: their signature is checked",
     ("GET", "/healthz"): "a host's probe: says that the process lives",
     ("GET", "/readyz"): "a host's probe: says ready or which part is not, in fixed words",
+    ("GET", "/metrics"): "for this machine, or who brings METRICS_TOKEN: checked by itself",
     ("GET", "/schema/steps.json"): "the lab file's schema: the same for all, read by editors",
     **{("GET", f"/static/{name}"): "a file that is the same for all" for name in FILES},
 }

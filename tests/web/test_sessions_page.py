@@ -228,7 +228,7 @@ async def test_gains_losses_and_reasons_are_told(aiohttp_client: AiohttpClient) 
     assert "Reopened: 2. Fix" in words
     assert "accepted, with warnings" in words
     assert "could not be verified: the repository is too large to be judged" in words
-    assert "2026-03-04 tags/v1 a tag was pushed; only branches are judged 3" in words
+    assert "2026-03-04 tags/v1 a tag was pushed; only branches are judged TAG 3" in words
 
 
 async def test_an_accepted_push_clears_the_way(aiohttp_client: AiohttpClient) -> None:
