@@ -21,11 +21,11 @@ help:
 	@echo 'make live      the story of the demo on the real GitHub, with your own App and account (docs/live.md)'
 	@echo 'make bench     measures speed and memory, each against its reference (ARGS="judge --small")'
 	@echo 'make test      all tests; those in a browser, if a Chromium is found (REQUIRE_BROWSER=1: fails without)'
-	@echo 'make soak      all tests, property tests ten times as hard'
+	@echo 'make soak      long campaigns and whole sizes, hours (CONTRIBUTING.md; ARGS="tests/bot": of these)'
 	@echo 'make lint      style, types, import directions'
 	@echo 'make format    rewrites the files in the common style'
 	@echo 'make lock      makes requirements*.txt anew from requirements*.in (needs uv)'
-	@echo 'make schema    makes the generated files anew: the steps file schema, docs/settings.md, docs/commands.md'
+	@echo 'make schema    makes the generated files anew: schemas, docs/settings.md, docs/commands.md, tables in docs'
 	@echo 'make screenshots  makes the pictures in docs/images anew (needs a Chromium)'
 
 demo: .venv/.ready
@@ -59,9 +59,10 @@ endif
 screenshots: .venv/.ready-browser
 	@SCREENSHOTS=docs/images $(PY) -m pytest -q tests/browser/test_screenshots.py
 
-# Property tests with ten times as many examples; not part of CI.
+# What try harder, or at whole size, when SOAK is set: the modules of tests that ask for it. Not part of CI.
 soak: .venv/.ready-dev
-	@SOAK=1 $(PY) -m pytest -n auto --dist worksteal --timeout 1200 $(ARGS)
+	@SOAK=1 $(PY) -m pytest -n auto --dist worksteal --timeout 1800 \
+	  $$(grep -rlE 'SOAK|effort' --include='test_*.py' $(or $(strip $(ARGS)),tests) | grep -v test_makefile | sort)
 
 lint: .venv/.ready-dev
 	@$(PY) -m ruff check .
@@ -83,6 +84,11 @@ schema: .venv/.ready
 	@$(PY) -c 'from pathlib import Path; from cli.authoring_document import authoring_document; \
 	manual = Path("docs/authoring.md"); \
 	manual.write_text(authoring_document(manual.read_text(encoding="utf-8")), encoding="utf-8")'
+	@$(PY) -c 'from pathlib import Path; from cli.audit_document import audit_document; \
+	from rules.audit_schema import schema_text; \
+	Path("docs/audit-event.schema.json").write_text(schema_text(), encoding="utf-8"); \
+	events = Path("docs/audit-events.md"); \
+	events.write_text(audit_document(events.read_text(encoding="utf-8")), encoding="utf-8")'
 
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header

@@ -8,7 +8,7 @@ from functools import partial
 from bot.budget import OverBudgetError, within_budget
 from bot.services import Services
 from github.client import InstallationClient
-from github.errors import IncompleteTree, InstallationError, NotFound, Transient
+from github.errors import IncompleteTree, InstallationError, NotFound, Permanent, Transient
 from rules.conditions import needed_for
 from rules.model import CannotVerify, CommitTree, LabRecord, Push, Snapshot
 from rules.patterns import PatternError
@@ -17,6 +17,13 @@ from storage.progress import JudgingState
 
 # Files of all those commits together: each has a tree of its own in memory, some 300 bytes a file. Beyond, as above.
 MAX_COMMIT_FILES = 400_000
+
+
+class NotVisibleError(Transient):
+    """Something of the learner's repository is not there: not yet, not on the replica that was asked, or not any more.
+
+    Nothing may be concluded from that about what was pushed.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +46,33 @@ async def newest_head(client: InstallationClient, push: Push, *, certain: bool) 
 
 
 async def gather(
-    services: Services, client: InstallationClient, lab: LabRecord, state: JudgingState, head: Head
+    services: Services,
+    client: InstallationClient,
+    lab: LabRecord,
+    state: JudgingState,
+    head: Head,
+    *,
+    young: bool = False,
 ) -> Snapshot | CannotVerify:
-    """Read everything that judging `head` of the bound repository needs; CannotVerify when that is not possible.
+    """Read everything that judging `head` of the bound repository needs; CannotVerify when that is not possible, and
+    will not be possible for this head later.
 
-    Raises GitHubError when GitHub does not answer as it should; the delivery is then retried.
+    `young`: what tells of the head is so new that the API may not show all of it yet.
+    Raises Transient when a later try may have all (NotVisibleError: what GitHub shows is not, or no longer, complete),
+    and other GitHubErrors of the learner's repository and installation.
     """
     assert state.mapping  # noqa: S101 (what is judged is bound)
     name, accepted_sha = state.mapping.repo_full_name, state.session.accepted_sha
     try:
         template, later = await template_trees(services, client, lab, state)
-    except (NotFound, InstallationError) as error:
-        return CannotVerify(head.sha, "GITHUB", f"the lab's template cannot be read: {error}")
     except IncompleteTree as error:
         return CannotVerify(head.sha, error.reason, f"the lab's template: {error}")
+    except (Permanent, InstallationError) as error:  # not the learner's business: it is mended, and tried again
+        raise Transient(f"the lab's template cannot be read: {error}") from error
     try:
-        head_tree = await _head_tree(services, client, name, head.sha)
+        head_tree = await services.trees.files(client, name, head.sha)
         accepted = await services.trees.files(client, name, accepted_sha) if accepted_sha else template
-        rewrite, between = await _history(client, name, state, head)
+        rewrite, between = await _history(client, name, state, head, young=young)
         commits = await _commit_trees(services, client, name, between)
         snapshot = Snapshot(
             template=template.tree,
@@ -71,20 +87,14 @@ async def gather(
         needed = partial(needed_for, state.version.lab, state.progress, snapshot, state.facts)
         shas = await within_budget(state.version.lab, snapshot, needed)
         return replace(snapshot, blobs=await services.trees.blobs(client, name, shas))
+    except NotFound as error:
+        raise NotVisibleError(f"{name} at {head.sha}: {error}") from error
     except IncompleteTree as error:
         return CannotVerify(head.sha, error.reason, str(error))
     except PatternError as error:
         return CannotVerify(head.sha, "LAB_FILE", str(error))
     except OverBudgetError as error:
         return CannotVerify(head.sha, "TOO_LARGE", str(error))
-
-
-async def _head_tree(services: Services, client: InstallationClient, name: str, sha: str) -> CommitTree:
-    """The head's files. A head that is not there yet may only not be visible yet: that is tried again later."""
-    try:
-        return await services.trees.files(client, name, sha)
-    except NotFound as error:
-        raise Transient(f"{name}: commit {sha} is not visible (yet): {error}") from error
 
 
 async def _commit_trees(
@@ -115,11 +125,12 @@ async def template_trees(
 
 
 async def _history(
-    client: InstallationClient, name: str, state: JudgingState, head: Head
+    client: InstallationClient, name: str, state: JudgingState, head: Head, *, young: bool
 ) -> tuple[bool, tuple[str, ...]]:
     """Whether HEAD rewrites ACCEPTED, and the first-parent commits between them (oldest first, without HEAD).
 
-    Costs no call when one commit was pushed on the accepted head, one comparison otherwise.
+    Costs no call when one commit was pushed on the accepted head, one comparison otherwise (and two calls more when it
+    does not know one of the commits).
     """
     accepted = state.session.accepted_sha
     base = accepted or state.template_sha
@@ -127,9 +138,43 @@ async def _history(
         return False, ()
     comparison = await client.compare(name, base, head.sha)
     if comparison is None:  # the base is unknown there: generated from the template, or gone with a rewrite
+        await client.commit(name, head.sha)  # NotFound: it is the head that is unknown, to the replica that was asked
+        if young and await _knows(client, name, base):
+            raise NotVisibleError(f"{name}: {base} and {head.sha} are there, and cannot be compared (yet)")
         return accepted is not None, ()
     rewrite = accepted is not None and comparison.status not in ("ahead", "identical")
-    return rewrite, first_parents(head.sha, dict(comparison.commits)) if comparison.complete else ()
+    if comparison.complete:
+        return rewrite, first_parents(head.sha, dict(comparison.commits))
+    return rewrite, await _walked(client, name, base, head.sha, dict(comparison.commits))
+
+
+async def _walked(
+    client: InstallationClient, name: str, base: str, head: str, known: dict[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """The same line as `first_parents` gives, when GitHub does not list all commits (the 250 oldest: GitHub's OpenAPI
+    description, repos/compare-commits): read commit by commit from the head down to `base`, or to `known` ones.
+
+    A merge of hundreds of commits may be the one commit of its line.
+    """
+    line: list[str] = []
+    sha = head
+    while len(line) < MAX_COMMITS:
+        listed = known.get(sha)
+        above = (await client.commit(name, sha)).parents if listed is None else listed
+        if not above or above[0] == base or (listed is not None and above[0] not in known):
+            return tuple(reversed(line))
+        sha = above[0]
+        line.append(sha)
+    return ()
+
+
+async def _knows(client: InstallationClient, name: str, sha: str) -> bool:
+    """Whether the repository has the commit."""
+    try:
+        await client.commit(name, sha)
+    except NotFound:
+        return False
+    return True
 
 
 def first_parents(head: str, parents: dict[str, tuple[str, ...]]) -> tuple[str, ...]:

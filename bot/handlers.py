@@ -1,46 +1,36 @@
-"""One handler per event. A handler reads its payload, calls the pipeline or makes stored state equal to the API's.
-
-Lifecycle deliveries are wake-ups: they carry no usable time and may come late, twice or not at all, so the handler
-asks the API and stores what it says (binding.md section 4.6).
+"""One handler per event. A handler reads its payload, and calls the pipeline; those of installations and repositories
+are in bot.lifecycle.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from uuid import UUID, uuid5
 
-import orjson
-import structlog
-
-from bot import visibility
-from bot.lookup import refresh_installation
+from bot.buttons import on_press, on_rerun, on_suite
+from bot.lifecycle import BIND, on_fork, on_installation, on_look, on_repository, went_away
 from bot.payloads import (
     BindPayload,
-    InstallationPayload,
     JudgePayload,
     PushPayload,
-    RepositoryEventPayload,
     ResultPayload,
     UnreadablePayloadError,
     read,
 )
 from bot.pipeline import Arrival, judge_arrival, judge_branch
 from bot.services import Services
+from bot.statuses import on_status
 from bot.templates import on_template_push
-from bot.wanted import RESULT_EVENTS
-from github.errors import InstallationGone, NotFound
+from bot.wanted import FINISHED, PRESSED, REQUESTED, RERUN, RESULT_EVENTS
+from bot.webhook import INSTALLATION_EVENTS
+from github.errors import InstallationError, NotFound
 from rules.model import LabRecord, Push, RepoMapping
-from storage import accounts, headfacts, inbox, labs
-from storage.inbox import NewDelivery, StoredDelivery
+from storage import headfacts, inbox, labs
+from storage.inbox import StoredDelivery
 from storage.lanes import Lane
+from storage.lifecycle import LOOK
 from storage.mappings import Mappings
 from storage.progress import judging_state
 from storage.wakeups import JUDGE
-
-log = structlog.get_logger(__name__)
-
-# Our own inbox entry, never accepted from outside: bind a repository that an installation covers, and judge its head.
-BIND = "stepgate.bind"
 
 Deliveries = tuple[StoredDelivery, ...]
 
@@ -50,10 +40,16 @@ async def handle(services: Services, lane: Lane, deliveries: Deliveries) -> str:
 
     Raises UnreadablePayloadError for a body that does not fit its event, GitHubError and database errors.
     """
-    handler = HANDLERS.get(deliveries[0].event)
+    first = deliveries[0]
+    handler = _BY_ACTION.get((first.event, first.action)) or HANDLERS.get(first.event)
     if handler is None:
-        raise UnreadablePayloadError(f"nobody handles the event {deliveries[0].event!r}")
-    return await handler(services, lane, deliveries)
+        raise UnreadablePayloadError(f"nobody handles the event {first.event!r}")
+    try:
+        return await handler(services, lane, deliveries)
+    except (InstallationError, NotFound):
+        if not await went_away(services, first):
+            raise
+    return await handler(services, lane, deliveries)  # finds it away from the start
 
 
 async def on_push(services: Services, lane: Lane, deliveries: Deliveries) -> str:
@@ -65,12 +61,15 @@ async def on_push(services: Services, lane: Lane, deliveries: Deliveries) -> str
         outcome = await on_template_push(services, lab, push.branch)
         await inbox.finish(services.pool, lane, [first.inbox_id], "done", outcome)
         return outcome
-    pushes, ids = [push], [first.inbox_id]
+    pushes, ids, times = [push], [first.inbox_id], [first.received_at]
     for other in deliveries[1:]:
         if other.event == "push" and (later := _readable_push(other)) is not None and later.ref == push.ref:
             pushes.append(later)
             ids.append(other.inbox_id)
-    return await judge_arrival(services, Arrival(lane, tuple(pushes), tuple(ids), attempts=first.attempts))
+            times.append(other.received_at)
+    return await judge_arrival(
+        services, Arrival(lane, tuple(pushes), tuple(ids), "push", first.attempts, first.received_at, tuple(times))
+    )
 
 
 async def _lab_of_template(services: Services, push: Push) -> LabRecord | None:
@@ -94,90 +93,22 @@ def _readable_push(delivery: StoredDelivery) -> Push | None:
         return None  # it is buried when its own turn comes
 
 
-async def on_installation(services: Services, lane: Lane, deliveries: Deliveries) -> str:
-    """`installation` and `installation_repositories`: make the stored installation equal to what the API says.
-
-    Every repository that it covers since now gets an entry in its own lane, so that it is bound and its head judged
-    there, in order with its pushes.
-    """
-    first = deliveries[0]
-    await inbox.started(services.pool, lane, [first.inbox_id])
-    payload = read(InstallationPayload, first.payload)
-    installation_id = payload.installation.id
-    outcome = await _sync_installation(services, first, installation_id)
-    # Permissions were accepted, perhaps the one that results are read with.
-    if any(other.action == "new_permissions_accepted" for other in deliveries if other.event == "installation"):
-        await headfacts.wake_awaiting(services.pool, installation_id)
-    waiting = [
-        other.inbox_id for other in deliveries[1:] if other.event in ("installation", "installation_repositories")
-    ]
-    await inbox.finish(services.pool, lane, [first.inbox_id, *waiting], "done", outcome)
-    return outcome
-
-
-async def _sync_installation(services: Services, delivery: StoredDelivery, installation_id: int) -> str:
-    try:
-        changes = await refresh_installation(services, installation_id)
-    except InstallationGone:
-        return "installation_deleted"
-    names = await accounts.repositories(services.pool, installation_id)
-    await inbox.record(
-        services.pool,
-        [
-            bind_entry(uuid5(delivery.guid, str(repo_id)), installation_id, repo_id, names[repo_id])
-            for repo_id in sorted(changes.added & names.keys())
-        ],
-    )
-    return f"installation_read:{len(changes.added)} added, {len(changes.removed)} removed"
-
-
-def bind_entry(guid: UUID, installation_id: int, repo_id: int, full_name: str) -> NewDelivery:
-    """Our own entry in a repository's lane: see `on_bind`."""
-    return NewDelivery(
-        guid=guid,
-        event=BIND,
-        action=None,
-        installation_id=installation_id,
-        repo_id=repo_id,
-        lane_id=f"repo:{repo_id}",
-        payload=orjson.dumps({"installation_id": installation_id, "full_name": full_name}),
-    )
-
-
-async def on_repository(services: Services, lane: Lane, deliveries: Deliveries) -> str:
-    """`repository`: renamed, privatized and so on: take over what the API tells now."""
-    first = deliveries[0]
-    await inbox.started(services.pool, lane, [first.inbox_id])
-    payload = read(RepositoryEventPayload, first.payload)
-    repo_id = payload.repository.id
-    mapping = await services.mappings.find(repo_id)
-    outcome = "repository_not_bound"
-    if mapping is not None:
-        outcome = await _refresh(services, mapping, payload.repository.full_name)
-    await inbox.finish(services.pool, lane, [first.inbox_id], "done", outcome, keep_body=mapping is not None)
-    return outcome
-
-
-async def _refresh(services: Services, mapping: RepoMapping, full_name: str) -> str:
-    try:
-        same = await visibility.refresh(services, mapping, full_name)
-    except NotFound:
-        return "repository_not_found"
-    return "repository_refreshed" if same else "repository_name_reused"
-
-
 async def on_bind(services: Services, lane: Lane, deliveries: Deliveries) -> str:
     """Our own entry for a repository that an installation covers since now: bind it, and answer its head."""
     first = deliveries[0]
     await inbox.started(services.pool, lane, [first.inbox_id])
     payload = read(BindPayload, first.payload)
+    if first.repo_id is None:
+        raise UnreadablePayloadError("the entry names no repository")
     return await judge_branch(
         services,
         lane,
         first.inbox_id,
         installation_id=payload.installation_id,
-        full_name=payload.full_name,
+        repo_id=first.repo_id,
         trigger="reconcile",
+        attempts=first.attempts,
+        received_at=first.received_at,
     )
 
 
@@ -198,8 +129,10 @@ async def on_judge(services: Services, lane: Lane, deliveries: Deliveries) -> st
         lane,
         first.inbox_id,
         installation_id=mapping.installation_id,
-        full_name=mapping.repo_full_name,
+        repo_id=mapping.repo_id,
         trigger=payload.trigger,
+        attempts=first.attempts,
+        received_at=first.received_at,
     )
 
 
@@ -220,16 +153,22 @@ async def on_result(services: Services, lane: Lane, deliveries: Deliveries) -> s
     if await _is_of_other_branch(services, mapping, payload):
         await inbox.finish(services.pool, lane, [first.inbox_id], "done", "other_branch")
         return "other_branch"
-    if others := [other.inbox_id for other in deliveries[1:] if other.event in RESULT_EVENTS]:
+    if others := [other.inbox_id for other in deliveries[1:] if other.event in RESULT_EVENTS and _is_result(other)]:
         await inbox.finish(services.pool, lane, others, "done", "judged_with_another")
     return await judge_branch(
         services,
         lane,
         first.inbox_id,
         installation_id=mapping.installation_id,
-        full_name=mapping.repo_full_name,
+        repo_id=mapping.repo_id,
         trigger="fact",
+        attempts=first.attempts,
+        received_at=first.received_at,
     )
+
+
+def _is_result(delivery: StoredDelivery) -> bool:
+    return delivery.action in (FINISHED, None)
 
 
 async def _is_of_other_branch(services: Services, mapping: RepoMapping, payload: ResultPayload) -> bool:
@@ -243,10 +182,20 @@ async def _is_of_other_branch(services: Services, mapping: RepoMapping, payload:
 
 HANDLERS: dict[str, Callable[[Services, Lane, Deliveries], Awaitable[str]]] = {
     "push": on_push,
-    "installation": on_installation,
-    "installation_repositories": on_installation,
     "repository": on_repository,
+    "fork": on_fork,
+    **dict.fromkeys(INSTALLATION_EVENTS, on_installation),
     **dict.fromkeys(RESULT_EVENTS, on_result),
+    "status": on_status,
     BIND: on_bind,
+    LOOK: on_look,
     JUDGE: on_judge,
+}
+
+# What these events are about depends on their action.
+_BY_ACTION: dict[tuple[str, str | None], Callable[[Services, Lane, Deliveries], Awaitable[str]]] = {
+    ("check_run", PRESSED): on_press,
+    ("check_run", RERUN): on_rerun,
+    ("check_suite", RERUN): on_rerun,
+    ("check_suite", REQUESTED): on_suite,
 }

@@ -13,8 +13,8 @@ from typing import Literal
 from uuid import uuid4
 
 from bot.classlist import Row
-from bot.handlers import bind_entry
 from bot.invitees import LATER, UNKNOWN, Answers, Progress, Sleep, Unanswered, ask
+from bot.lifecycle import bind_entry
 from github.client import GitHubApp
 from rules.model import Account, AccountKind, LabRecord
 from storage import inbox, invitations
@@ -189,5 +189,5 @@ async def look_again(
     the lab. Nobody has to push again because the class list came late. Returns how many are looked at.
     """
     found = await invitations.turned_away(pool, lab.base_repo_id, owners=owners, repo_ids=repo_ids)
-    entries = [bind_entry(uuid4(), each.installation_id, each.repo_id, each.full_name) for each in found]
+    entries = [bind_entry(uuid4(), each.installation_id, each.repo_id) for each in found]
     return sum(await inbox.record(pool, entries))

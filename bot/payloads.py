@@ -6,18 +6,21 @@ demanded that no decision needs (GitHub webhook docs, "Webhook events and payloa
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar
 from uuid import UUID
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rules.model import Account, AccountKind, Push, Repo
+from storage.echoes import StatusSeen
 
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Payload = TypeVar("Payload", bound=BaseModel)
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+_SHA = re.compile(r"[0-9a-f]{40}")
 
 
 class UnreadablePayloadError(Exception):
@@ -114,18 +117,20 @@ class PushPayload(_Model):
         return False
 
 
-class InstallationObject(_Model):
-    """The `installation` object of a lifecycle event."""
-
-    id: Id
-    account: OwnerPayload
-
-
 class InstallationPayload(_Model):
-    """`installation` and `installation_repositories`: wake-ups only, the API is asked for the state."""
+    """`installation`, `installation_repositories` and `installation_target`: wake-ups only, the API is asked for the
+    state. Lists of repositories may be absent, and are hints.
+    """
 
     action: str
-    installation: InstallationObject
+    installation: IdPayload
+    repositories_added: Any = None
+
+    @property
+    def added_ids(self) -> frozenset[int]:
+        """Ids of the repositories that were added, as far as they can be read."""
+        given = self.repositories_added if isinstance(self.repositories_added, list) else []
+        return frozenset(ident for ident in map(_id_of, given) if ident is not None)
 
 
 class RepositoryEventPayload(_Model):
@@ -134,6 +139,19 @@ class RepositoryEventPayload(_Model):
     action: str
     repository: RepositoryPayload
     installation: IdPayload | None = None
+
+
+class ForkeePayload(_Model):
+    """The new repository of a `fork`."""
+
+    id: Id
+    owner: IdPayload
+
+
+class ForkPayload(_Model):
+    """The `fork` event, which comes to the installation of what was forked: a wake-up only."""
+
+    forkee: ForkeePayload
 
 
 class CheckSuitePayload(_Model):
@@ -179,11 +197,60 @@ class ResultPayload(_Model):
         return found
 
 
+class RequestedAction(_Model):
+    """Which button was pressed."""
+
+    identifier: str
+
+
+class PressPayload(_Model):
+    """`check_run` with the action `requested_action`: somebody pressed a button of ours."""
+
+    repository: RepositoryPayload
+    sender: IdPayload
+    check_run: CheckRunPayload
+    requested_action: RequestedAction
+    installation: IdPayload
+
+
+class RerunPayload(ResultPayload):
+    """`check_run`, `check_suite`: somebody asks for a new run (`rerequested`), GitHub for the first (`requested`)."""
+
+    installation: IdPayload
+
+
+class StatusPayload(_Model):
+    """The `status` event: somebody set a commit status."""
+
+    id: Id
+    sha: Sha
+    context: str
+    state: str
+    description: str | None = None
+    target_url: str | None = None
+    repository: RepositoryPayload
+    sender: Any = None
+
+    def value(self) -> StatusSeen:
+        """The status."""
+        return StatusSeen(self.id, self.sha, self.context, self.state, self.description, self.target_url)
+
+    @property
+    def sender_id(self) -> int | None:
+        """Who set it, if it can be read."""
+        return _id_of(self.sender)
+
+
 class BindPayload(_Model):
     """Our own inbox entry: a repository that an installation covers shall be bound and its head judged."""
 
     installation_id: Id
-    full_name: Annotated[str, Field(pattern=r"^[^/\s]+/[^/\s]+$")]
+
+
+class LookPayload(_Model):
+    """Our own inbox entry: repositories of an installation wait for their entries."""
+
+    installation_id: Id
 
 
 class JudgePayload(BaseModel):
@@ -192,14 +259,15 @@ class JudgePayload(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     session_id: UUID
-    trigger: Literal["rerun", "fact", "staff"]
+    trigger: Literal["rerun", "fact", "staff", "reconcile"]
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """What the receiver reads of any body, to choose its lane. Every part may be missing.
 
-    `app_id`, `app_slug`: the App whose check-run or check suite it is.
+    `app_id`, `app_slug`: the App whose check-run or check suite it is; `head_sha`: its commit. `status`: of the event
+    of that name.
     """
 
     action: str | None
@@ -207,6 +275,8 @@ class Envelope:
     repo_id: int | None
     app_id: int | None = None
     app_slug: str | None = None
+    head_sha: str | None = None
+    status: StatusSeen | None = None
 
 
 def _id_of(value: Any) -> int | None:
@@ -234,7 +304,9 @@ def envelope(body: bytes) -> Envelope:
     """
     data = _object(body)
     action = data.get("action")
-    app = _app_of(data)
+    check = data.get("check_run", data.get("check_suite"))
+    check = check if isinstance(check, dict) else {}
+    app, head = check.get("app"), check.get("head_sha")
     slug = app.get("slug") if isinstance(app, dict) else None
     return Envelope(
         action=action[:64] if isinstance(action, str) else None,
@@ -242,13 +314,29 @@ def envelope(body: bytes) -> Envelope:
         repo_id=_id_of(data.get("repository")),
         app_id=_id_of(app),
         app_slug=slug[:64] if isinstance(slug, str) else None,
+        head_sha=head if _is_sha(head) else None,
+        status=_status_of(data),
     )
 
 
-def _app_of(data: dict[str, Any]) -> Any:
-    """The App that a check-run or check suite belongs to."""
-    check = data.get("check_run", data.get("check_suite"))
-    return check.get("app") if isinstance(check, dict) else None
+def _is_sha(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and _SHA.fullmatch(value) is not None
+
+
+def _status_of(data: dict[str, Any]) -> StatusSeen | None:
+    """The commit status that a body tells of, as far as it is one."""
+    ident, sha, context, state = _id_of(data), data.get("sha"), data.get("context"), data.get("state")
+    if ident is None or not _is_sha(sha) or not isinstance(context, str) or not isinstance(state, str):
+        return None
+    words, address = data.get("description"), data.get("target_url")
+    return StatusSeen(
+        ident,
+        sha,
+        context,
+        state,
+        words if isinstance(words, str) else None,
+        address if isinstance(address, str) else None,
+    )
 
 
 def read(model: type[Payload], body: bytes) -> Payload:

@@ -7,16 +7,21 @@ is written and the line starts over.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 
-from bot import reports, visibility
+from bot import reports, trail, visibility
 from bot.budget import OverBudgetError, within_budget
+from bot.coverage import is_reachable
 from bot.facts import HeadResults, of_snapshot
-from bot.gather import gather, newest_head
+from bot.gather import NotVisibleError, gather, newest_head
+from bot.lag import NotYetError, distrust, is_young
 from bot.lookup import Found, find_binding
 from bot.services import Services
-from github.errors import Transient
+from github.client import InstallationClient
+from github.errors import RateLimited, Transient
 from rules.binding import Ignored, Preview, Rejected
 from rules.chain import newest
 from rules.model import ZERO_SHA, BindingCode, CannotVerify, LabRecord, Push, SessionStatus, Snapshot, Verdict
@@ -31,8 +36,12 @@ from storage.progress import JudgingState, SaveResult, SaveVerdict, Trigger
 # A verdict is computed anew when what it was computed from changed in between; then the delivery is retried later.
 ROUNDS = 5
 
-# A branch that was pushed just now may not be visible yet in the API (replication); after so many tries it is gone.
-BELIEVE_GONE_AFTER = 2
+# A branch that is not there is gone after so many failed tries. For what is no push it may be a new fork, whose commits
+# come some minutes later (REST docs, "Create a fork").
+BELIEVE_GONE_AFTER, BELIEVE_ABSENT_AFTER = 2, 5
+
+# After so many failed tries (about half a minute) the head says that it could not be looked at yet.
+TELL_DOUBT_AFTER = 3
 
 
 class StaleError(Exception):
@@ -43,7 +52,8 @@ class StaleError(Exception):
 class Arrival:
     """What woke us: pushes of one ref in order of arrival with their inbox ids, and why (`trigger`).
 
-    `attempts`: how often the first of them was tried before.
+    `attempts`: how often the first of them was tried before; `received_at`: when it arrived (None: long ago); `times`:
+    when each arrived, if they are pushes of GitHub's.
     """
 
     lane: Lane
@@ -51,6 +61,15 @@ class Arrival:
     inbox_ids: tuple[int, ...]
     trigger: Trigger = "push"
     attempts: int = 0
+    received_at: datetime | None = None
+    times: tuple[datetime, ...] = ()
+
+    def in_time(self, deadline: datetime | None) -> Arrival:
+        """Without the pushes that came after the deadline, if others came before: those have a turn of their own."""
+        early = len(self.pushes) if deadline is None else bisect_right(self.times, deadline)
+        if early in (0, len(self.pushes)):
+            return self
+        return replace(self, pushes=self.pushes[:early], inbox_ids=self.inbox_ids[:early], times=self.times[:early])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +90,10 @@ async def judge_arrival(services: Services, arrival: Arrival) -> str:
     """
     for _ in range(ROUNDS):
         found = await find_binding(services, arrival.pushes[-1])
+        if found.state is not None and (timely := arrival.in_time(found.state.session.expires_at)) is not arrival:
+            arrival = timely
+            continue
+        trail.name_session(arrival.pushes[-1].repo.repo_id, found.state.session if found.state else None)
         if found.state is not None and found.state.mapping is not None:
             await visibility.follow(services, arrival.pushes[-1].repo, found.state.mapping)
         if isinstance(found.decision, Ignored | Rejected):
@@ -87,19 +110,72 @@ async def _judge(services: Services, arrival: Arrival, found: Found) -> str | No
     state, lab = found.state, found.lab
     assert state and lab and state.mapping  # noqa: S101, PT018 (a bound session has all of them)
     preview = isinstance(found.decision, Preview)
-    client = services.app.installation(state.mapping.installation_id)
     last = newest(arrival.pushes, None if preview else state.branch_head_seen)
-    head = await newest_head(client, last.push, certain=last.certain and not _may_be_old(last.push, arrival, state))
+    certain = last.certain and not _may_be_old(last.push, arrival, state)
+    client = services.app.installation(state.mapping.installation_id)
+    try:
+        seen = await _look(services, client, arrival, found, last.push, certain=certain)
+        if seen is None:
+            return await _gone(services, arrival, found)
+        state, verdict = await _verdict(services, client, state, seen, preview=preview)
+    except NotYetError as error:
+        error.inbox_ids = arrival.inbox_ids
+        raise
+    except RateLimited:  # it waits for its turn
+        raise
+    except Transient:
+        if arrival.attempts >= TELL_DOUBT_AFTER:
+            await reports.tell_doubt(services, state, lab, last.push, preview=preview)
+        raise
+    return await _save(services, arrival, Judged(state, lab, last.push, verdict, preview=preview))
+
+
+async def _look(
+    services: Services, client: InstallationClient, arrival: Arrival, found: Found, push: Push, *, certain: bool
+) -> Snapshot | CannotVerify | None:
+    """The snapshot of the newest head; None when the branch is gone. What may only be old is not believed (bot.lag)."""
+    state, lab = found.state, found.lab
+    assert state and lab  # noqa: S101, PT018 (as in _judge)
+    young = is_young(arrival.received_at, state)
+    head = await newest_head(client, push, certain=certain)
+    if young and not certain:
+        await distrust(services, client, state, arrival.pushes, push=push, head=head)
     if head is None:
-        if arrival.attempts < BELIEVE_GONE_AFTER:
-            raise Transient(f"branch {last.push.branch} is not visible (yet)")
-        gone = Found(Ignored(BindingCode.BRANCH_DELETED, state.session), state, lab)
-        return await reports.save_refusal(services, arrival, gone)
-    snapshot = await gather(services, client, lab, state, head)
+        return None
+    try:
+        return await gather(services, client, lab, state, head, young=young)
+    except NotVisibleError as error:
+        if young:
+            raise NotYetError(str(error)) from error
+        now = await newest_head(client, push, certain=False) if certain else head
+        if now is not None and now.sha == head.sha:
+            raise
+    return await gather(services, client, lab, state, now) if now is not None else None  # the pushed head went away
+
+
+async def _gone(services: Services, arrival: Arrival, found: Found) -> str:
+    """There is no such branch, or it is not visible yet: that is believed after some tries."""
+    state = found.state
+    believe_after = BELIEVE_GONE_AFTER if arrival.trigger == "push" else BELIEVE_ABSENT_AFTER
+    if arrival.attempts < believe_after:
+        raise Transient(f"branch {arrival.pushes[-1].branch} is not visible (yet)")
+    ignored = Ignored(BindingCode.BRANCH_DELETED, state.session if state else None)
+    return await reports.save_refusal(services, arrival, Found(ignored, state, found.lab))
+
+
+async def _verdict(
+    services: Services,
+    client: InstallationClient,
+    state: JudgingState,
+    snapshot: Snapshot | CannotVerify,
+    *,
+    preview: bool,
+) -> tuple[JudgingState, Verdict | CannotVerify]:
+    """The verdict, and the state with the facts that it leans on."""
     if isinstance(snapshot, CannotVerify):
-        return await _save(services, arrival, Judged(state, lab, last.push, snapshot, preview=preview))
+        return state, snapshot
     state = of_snapshot(state, snapshot)
-    results = HeadResults(services, client, state, head.sha)
+    results = HeadResults(services, client, state, snapshot.head_sha)
     verdict = await decide(state, snapshot)
     while isinstance(verdict, Verdict) and not preview:  # what a step waits for may be there: each kind is asked once
         facts = await results.learn(verdict, state.facts)
@@ -107,7 +183,7 @@ async def _judge(services: Services, arrival: Arrival, found: Found) -> str | No
             break
         state = replace(state, facts=facts)
         verdict = await decide(state, snapshot)
-    return await _save(services, arrival, Judged(state, lab, last.push, verdict, preview=preview))
+    return state, verdict
 
 
 def _may_be_old(push: Push, arrival: Arrival, state: JudgingState) -> bool:
@@ -135,6 +211,7 @@ async def _save(services: Services, arrival: Arrival, judged: Judged) -> str | N
     """Save the judgement and everything that follows from it; None when it was computed from what is no more."""
     state, push, verdict, preview = judged.state, judged.push, judged.verdict, judged.preview
     waiting = tuple(zip(arrival.inbox_ids, arrival.pushes, strict=True))
+    status = _status_after(arrival, judged, services.judging.stuck_after)
     judgement = SaveVerdict(
         lane=arrival.lane,
         state=state,
@@ -144,10 +221,12 @@ async def _save(services: Services, arrival: Arrival, judged: Judged) -> str | N
         facts_digest=facts_digest(state.facts),
         preview=preview,
         push=push if arrival.trigger == "push" else None,
-        status=None if preview else status_after(verdict, state, services.judging.stuck_after),
+        status=status,
         report=None
         if _is_told(arrival, judged)
-        else await reports.wanted(services, state, judged.lab, push, verdict, preview=preview),
+        else await reports.wanted(
+            services, state, judged.lab, push, verdict, preview=preview, helped=status is not None
+        ),
         deliveries=tuple(inbox_id for inbox_id, other in waiting if other is push),
         superseded=tuple((inbox_id, other) for inbox_id, other in waiting if other is not push),
     )
@@ -156,6 +235,7 @@ async def _save(services: Services, arrival: Arrival, judged: Judged) -> str | N
         return "no_news"
     match await progress.save(services.pool, judgement):
         case SaveResult.SAVED:
+            trail.judged(judgement, arrival.pushes)
             return judgement.outcome.value
         case SaveResult.DUPLICATE:
             return "duplicate"
@@ -166,25 +246,46 @@ async def _save(services: Services, arrival: Arrival, judged: Judged) -> str | N
 
 
 async def _is_no_news(services: Services, judgement: SaveVerdict) -> bool:
-    """Whether a result only told what was known: of one workflow several events tell. It leaves nothing in the ledger.
+    """Whether a result, or a look at the branch, only told what was known: of one workflow several events tell. It
+    leaves nothing in the ledger, and the report that the head has is not replaced by one that tells of no gains.
 
     (The database finds such a judgement by itself, but only while no judgement has changed the session.)
     """
     verdict = judgement.verdict
-    if judgement.trigger != "fact" or isinstance(verdict, CannotVerify) or verdict.gains or verdict.losses:
+    if (
+        judgement.trigger not in ("fact", "reconcile")
+        or isinstance(verdict, CannotVerify)
+        or verdict.gains
+        or verdict.losses
+    ):
         return False
     return await headfacts.judged_alike(services.pool, judgement)
 
 
 def _is_told(arrival: Arrival, judged: Judged) -> bool:
-    """Whether the head was accepted before and nothing has come of judging it again: a push that was overtaken, or
-    delivered again under a new id. The report that its own push got says more than one about no news.
+    """Whether a push was overtaken, or is delivered again under a new id, and its head was accepted before. The report
+    that its own push got says more than one about no news.
     """
+    return arrival.trigger == "push" and _is_known(judged)
+
+
+def _is_known(judged: Judged) -> bool:
+    """Whether the branch's head was accepted before, and nothing has come of judging it again."""
     state, verdict = judged.state, judged.verdict
-    if arrival.trigger != "push" or judged.preview or isinstance(verdict, CannotVerify):
+    if judged.preview or isinstance(verdict, CannotVerify):
         return False
     known = verdict.head_sha == state.session.accepted_sha == state.branch_head_seen
     return known and not (verdict.blocked or verdict.gains or verdict.losses)
+
+
+def _status_after(arrival: Arrival, judged: Judged, stuck_after: int) -> SessionStatus | None:
+    """The session's status after this judgement; None: as it was. Only a push, or news, ends a call for help."""
+    verdict = judged.verdict
+    if judged.preview or isinstance(verdict, CannotVerify):
+        return None
+    if arrival.trigger != "push" and _is_known(judged) and not verdict.complete:
+        return None
+    return status_after(verdict, judged.state, stuck_after)
 
 
 def status_after(verdict: Verdict | CannotVerify, state: JudgingState, stuck_after: int) -> SessionStatus | None:
@@ -200,13 +301,27 @@ def status_after(verdict: Verdict | CannotVerify, state: JudgingState, stuck_aft
 
 
 async def judge_branch(
-    services: Services, lane: Lane, inbox_id: int, *, installation_id: int, full_name: str, trigger: Trigger
+    services: Services,
+    lane: Lane,
+    inbox_id: int,
+    *,
+    installation_id: int,
+    repo_id: int,
+    trigger: Trigger,
+    branch: str | None = None,
+    attempts: int = 0,
+    received_at: datetime | None = None,
 ) -> str:
-    """Bind a repository if it is a lab's, and answer the head of the lab's branch as it is now: no payload is believed.
+    """Bind a repository if it is a lab's, and answer the head of a branch as it is now: no payload is believed.
 
-    The way in for everything that is not a push. Raises NotFound when the repository is gone.
+    The way in for everything that is not a push. `repo_id`: the lane's; names are for display; `branch`: None, the
+    lab's; another one gets a preview. `attempts` and `received_at`: of the entry, as in Arrival. A repository that
+    cannot be reached is left for the time when it is back. Raises NotFound when it is gone and that is not stored yet.
     """
-    repo, _ = await services.app.installation(installation_id).repository(full_name)
+    if not await is_reachable(services, installation_id, repo_id):
+        await inbox.finish(services.pool, lane, [inbox_id], "done", "not_reachable")
+        return "not_reachable"
+    repo, _ = await services.app.installation(installation_id).repository_by_id(repo_id)
     wake = Push(None, installation_id, repo, f"refs/heads/{repo.default_branch}", ZERO_SHA, ZERO_SHA)
     found = await find_binding(services, wake)
     if isinstance(found.decision, Ignored | Rejected) or found.state is None:
@@ -214,5 +329,5 @@ async def judge_branch(
             head = await services.app.installation(installation_id).branch_head(repo.full_name, repo.default_branch)
             wake = replace(wake, after=head or ZERO_SHA)
         return await reports.save_refusal(services, Arrival(lane, (wake,), (inbox_id,), trigger), found)
-    on_branch = replace(wake, ref=f"refs/heads/{found.state.version.lab.branch}")
-    return await judge_arrival(services, Arrival(lane, (on_branch,), (inbox_id,), trigger))
+    on_branch = replace(wake, ref=f"refs/heads/{branch or found.state.version.lab.branch}")
+    return await judge_arrival(services, Arrival(lane, (on_branch,), (inbox_id,), trigger, attempts, received_at))

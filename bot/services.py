@@ -53,7 +53,11 @@ class Judging:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The outside world, as the bot sees it. `keep_bodies`: how long bodies of processed deliveries are kept."""
+    """The outside world, as the bot sees it. `keep_bodies`: how long bodies of processed deliveries are kept.
+
+    `log_kept`: how far GitHub's delivery log reaches back, and so how long a delivery may be sent again. `receives`:
+    deliveries come by the webhook (too). `staff`: account ids of those who run the labs.
+    """
 
     pool: Pool
     app: GitHubApp
@@ -61,3 +65,6 @@ class Services:
     mappings: MappingLookup
     judging: Judging
     keep_bodies: timedelta = timedelta(days=8)
+    log_kept: timedelta = timedelta(days=3)
+    receives: bool = True
+    staff: frozenset[int] = frozenset()

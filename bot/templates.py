@@ -23,7 +23,7 @@ from bot.registry import (
 )
 from bot.services import Services
 from github.client import InstallationClient
-from github.errors import GitHubError
+from github.errors import GitHubError, Transient
 from rules.labfile import digest
 from rules.model import LabRecord, LabVersion, Repo, Report
 from rules.report_lab import LabContext, Outcome, render_lab
@@ -58,27 +58,49 @@ async def look_at_quiet_templates(services: Services) -> int:
     """
     quiet = [lab for lab in await labs.list_labs(services.pool) if lab.base_installation_id is None]
     client = await any_reader(services.app) if quiet else None
-    news = 0
-    for lab in quiet:
-        try:
-            if await _stands_still(services, reader(services.app, lab, client), lab):
-                continue
-            outcome = await _look(services, reader(services.app, lab, client), lab, None)
-            log.info("template_looked_at", lab=lab.slug, outcome=outcome)
-            news += 1
-        except (RegistryError, GitHubError) as error:
-            await _unreadable(services, lab, str(error))
-        except Exception as error:  # the database's, or a defect of ours
-            log.error("template_look_failed", lab=lab.slug, error=repr(error), exc_info=True)
-    return news
+    return sum([await _look_by_the_clock(services, lab, client) for lab in quiet])
+
+
+async def look_at_missed_templates(services: Services) -> int:
+    """Look at the templates with the App whose branch is not where we know it: the event of a push was lost.
+
+    How many there were. One that stands still costs one conditional request.
+    """
+    installed = [lab for lab in await labs.list_labs(services.pool) if lab.base_installation_id is not None]
+    return sum([await _look_by_the_clock(services, lab, None) for lab in installed])
+
+
+async def _look_by_the_clock(services: Services, lab: LabRecord, fallback: InstallationClient | None) -> bool:
+    """Look at a template if its branch has moved; whether it has. What goes wrong is stored and logged."""
+    try:
+        client = reader(services.app, lab, fallback)
+        if await _stands_still(services, client, lab):
+            return False
+        outcome = await _look(services, client, lab, None)
+        log.info("template_looked_at", lab=lab.slug, outcome=outcome)
+        return True
+    except Transient as error:
+        log.warning("template_not_looked_at", lab=lab.slug, error=str(error))
+    except (RegistryError, GitHubError) as error:
+        await _unreadable(services, lab, str(error))
+    except Exception as error:  # the database's, or a defect of ours
+        log.error("template_look_failed", lab=lab.slug, error=repr(error), exc_info=True)
+    return False
 
 
 async def _stands_still(services: Services, client: InstallationClient, lab: LabRecord) -> bool:
-    """Whether the lab's branch is where the last look saw it."""
+    """Whether the lab's branch is where the last look saw it; one that was never looked at: where it was published."""
     last = await versions.last_look(services.pool, lab.lab_id)
-    if last is None or last.branch is None or last.head_sha is None or last.outcome == "unreadable":
+    if last is None:
+        newest = await labs.latest_version(services.pool, lab.lab_id)
+        if newest is None or newest.lab.branch is None or lab.base_installation_id is None:
+            return False
+        branch, head = newest.lab.branch, newest.commit_sha
+    elif last.branch is None or last.head_sha is None or last.outcome == "unreadable":
         return False
-    return await client.branch_head(lab.base_repo_full_name, last.branch) == last.head_sha
+    else:
+        branch, head = last.branch, last.head_sha
+    return await client.branch_head(lab.base_repo_full_name, branch) == head
 
 
 async def _unreadable(services: Services, lab: LabRecord, sentence: str) -> None:

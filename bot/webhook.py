@@ -19,7 +19,7 @@ from aiohttp import web
 from prometheus_client import Counter
 
 from bot.payloads import Envelope, UnreadablePayloadError, envelope
-from bot.wanted import RESULT_EVENTS, ResultFilter
+from bot.wanted import FILTERED_EVENTS, ResultFilter
 from storage.database import is_transient
 from storage.inbox import NewDelivery
 
@@ -29,6 +29,10 @@ MAX_BODY = 26 * 1024 * 1024
 # GitHub itself waits no longer for the answer; who sends slower than that only holds a connection (seconds).
 READ_TIMEOUT = 10.0
 
+# A database that takes longer than this is answered with 503 while GitHub still listens (seconds). What was stored all
+# the same is known when it is redelivered.
+STORE_TIMEOUT = 8.0
+
 # A body costs several times its size while it is parsed and stored, so few large ones (bytes) are in hand at a time.
 # Nearly all deliveries are smaller and never wait for these.
 LARGE = 1024 * 1024
@@ -37,11 +41,15 @@ LARGE_AT_ONCE = 4
 # Only the bytes of the body are signed, so the header must have exactly GitHub's form before it is compared.
 SIGNATURE = re.compile(rb"sha256=[0-9a-f]{64}")
 
-# Events that somebody here acts upon, besides some RESULT_EVENTS; all others, also those of later GitHub versions, are
-# acknowledged and dropped.
-REPOSITORY_EVENTS = frozenset({"push", "repository"})
-INSTALLATION_EVENTS = frozenset({"installation", "installation_repositories"})
+# Events that somebody here acts upon, besides some of the FILTERED_EVENTS; all others, also those of later GitHub
+# versions, are acknowledged and dropped.
+REPOSITORY_EVENTS = frozenset({"push", "repository", "fork"})
+INSTALLATION_EVENTS = frozenset({"installation", "installation_repositories", "installation_target"})
 EVENTS = REPOSITORY_EVENTS | INSTALLATION_EVENTS
+
+# Events that are answered and need nothing else. `ping`: GitHub tries the address. `github_app_authorization`: somebody
+# took back what they let us do in their name; nothing of that is stored here (web.auth ends each token at once).
+ACKNOWLEDGED = frozenset({"ping", "github_app_authorization"})
 
 # Where a signed body goes that is no JSON object: kept as a dead letter, for a person to look at.
 QUARANTINE_LANE = "quarantine"
@@ -69,7 +77,7 @@ def lane_of(event: str, parts: Envelope) -> str:
     """The lane in which a delivery is processed: one repository, one installation, or the quarantine."""
     if event in INSTALLATION_EVENTS and parts.installation_id is not None:
         return f"installation:{parts.installation_id}"
-    if event in REPOSITORY_EVENTS | RESULT_EVENTS and parts.repo_id is not None:
+    if event in REPOSITORY_EVENTS | FILTERED_EVENTS and parts.repo_id is not None:
         return f"repo:{parts.repo_id}"
     return QUARANTINE_LANE
 
@@ -116,7 +124,7 @@ class _TooLargeError(Exception):
 class Webhook:
     """The receiver: holds the secrets (current first, then the one being retired) and the inbox's recorder.
 
-    `results`: which RESULT_EVENTS are stored; None: none of them. `read_timeout`: seconds in which a body must arrive.
+    `results`: which FILTERED_EVENTS are stored; None: none of them. `read_timeout`: seconds for a body to arrive.
     """
 
     def __init__(
@@ -196,15 +204,16 @@ class Webhook:
             return _answer(request, 400, "the headers X-GitHub-Event and X-GitHub-Delivery are needed, once each")
         if request.content_type != "application/json":
             return _answer(request, 415, "set the webhook's content type to application/json")
-        if event not in EVENTS and (event not in RESULT_EVENTS or self._results is None):
-            RECEIVED.labels("other", "not_needed").inc()
+        if event not in EVENTS and (event not in FILTERED_EVENTS or self._results is None):
+            RECEIVED.labels(event if event in ACKNOWLEDGED else "other", "not_needed").inc()
             return _answer(request, 202, "not needed")
         try:
             parts = read_envelope(body)
-            if event in RESULT_EVENTS and self._results is not None and not await self._results.wants(event, parts):
+            if event in FILTERED_EVENTS and self._results is not None and not await self._results.wants(event, parts):
                 RECEIVED.labels(event, "not_needed").inc()
                 return _answer(request, 202, "not needed")
-            new = await self._record(new_delivery(event, guid, body, parts))
+            async with asyncio.timeout(STORE_TIMEOUT):
+                new = await self._record(new_delivery(event, guid, body, parts))
         except Exception as error:
             if not is_transient(error):
                 raise

@@ -17,6 +17,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from bot.handlers import handle
+from bot.lag import NotYetError, pause
 from bot.payloads import UnreadablePayloadError
 from bot.publish import LEASE as REPORT_LEASE
 from bot.publish import Publisher
@@ -39,6 +40,9 @@ LEASE = timedelta(seconds=30)
 # NOTIFY only hurries: without it, work is found by looking this often (seconds).
 POLL = 2.0
 
+# What is due and cannot be taken, because others hold it, is looked for again after this (seconds).
+LEAST_WAIT = 0.05
+
 # A stop that takes longer than cli.serve.GRACE, 25 s, is a kill: lanes still held after DRAIN are released unfinished;
 # then what they wanted to be reported is sent (seconds).
 DRAIN = 18.0
@@ -52,7 +56,8 @@ class Worker:
     """One worker process (or the worker half of `serve`).
 
     `dsn`: for the schedules' own connection; `holder` names the worker in leases; `concurrency` bounds lanes; a silent
-    worker's lanes are taken over after `lease`, its reports after `report_lease`.
+    worker's lanes are taken over after `lease`, its reports after `report_lease`. `recovers`: it also looks for what
+    was lost (bot.recovery, bot.reconciler, bot.sweeper).
     """
 
     def __init__(
@@ -65,7 +70,9 @@ class Worker:
         concurrency: int,
         lease: timedelta = LEASE,
         report_lease: timedelta = REPORT_LEASE,
+        recovers: bool = True,
     ) -> None:
+        self._recovers = recovers
         self._services = services
         self._dsn = dsn
         self._pool = services.pool
@@ -73,7 +80,8 @@ class Worker:
         self._holder = holder
         self._lease = lease
         self._slots = asyncio.Semaphore(concurrency)
-        self._publisher = Publisher(services, holder=holder, lease=report_lease)
+        room = listener.event("outbox_due").set
+        self._publisher = Publisher(services, holder=holder, lease=report_lease, on_room=room)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then finish what is in hand (DRAIN + LAST_REPORTS seconds), give back the rest.
@@ -85,7 +93,7 @@ class Worker:
         drained = asyncio.Event()
         lanes_loop = self._supervise("lanes", lambda: self._dispatch(held, stop), stop)
         reports_loop = self._supervise("outbox", lambda: self._publish(drained), drained)
-        schedules = self._supervise("schedules", lambda: run_schedules(self._dsn, self._services), stop)
+        schedules = self._supervise("schedules", self._run_schedules, stop)
         await stop.wait()
         self._listener.event("lane_due").set()
         await _cancel({schedules})
@@ -100,6 +108,9 @@ class Worker:
         await asyncio.wait({reports_loop}, timeout=LAST_REPORTS)
         await _cancel({reports_loop})
         await self._publisher.close()  # reports not sent now are sent by whoever polls the outbox next
+
+    async def _run_schedules(self) -> None:
+        await run_schedules(self._dsn, self._services, recovers=self._recovers)
 
     def _supervise(self, name: str, loop: Callable[[], Awaitable[None]], until: asyncio.Event) -> asyncio.Task[None]:
         """Run `loop` again and again until `until` is set, in a task of its own."""
@@ -137,16 +148,19 @@ class Worker:
             task.add_done_callback(lambda _: self._slots.release())
 
     async def _publish(self, drained: asyncio.Event) -> None:
-        """Send what is due until the worker is drained and nothing is due any more."""
+        """Send what is due until the worker is drained, and nothing is due or in hand any more."""
         due = self._listener.event("outbox_due")
         while True:
             due.clear()
             if await self._publisher.send_due():
                 continue
-            due_in = await self._publisher.next_due()
             if drained.is_set():
-                return
-            await _wait(due, due_in)
+                if not self._publisher.busy:
+                    return
+                await self._publisher.one_sent()
+                continue
+            due_in = await self._publisher.next_due()
+            await _wait(due, None if due_in is None else max(LEAST_WAIT, due_in))
 
     async def _work(self, lane: Lane, stop: asyncio.Event) -> None:
         """Process a lane until nothing in it is due, under a heartbeat; give it back whatever happens."""
@@ -186,7 +200,11 @@ class Worker:
             PROCESSED.labels(first.event, "dead").inc()
             await inbox.bury(self._pool, lane, first.inbox_id, f"none of {first.attempts} attempts came to an end")
             return
-        log_ = log.bind(lane=lane.lane_id, delivery=str(first.guid), event_name=first.event, attempt=first.attempts + 1)
+        # All that this task logs from here on, in whatever module, names the delivery.
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(
+            lane=lane.lane_id, delivery=str(first.guid), event_name=first.event, attempt=first.attempts + 1
+        )
         try:
             with SECONDS.labels(first.event).time():
                 outcome = await handle(self._services, lane, deliveries)
@@ -194,14 +212,19 @@ class Worker:
             raise
         except Exception as error:
             await self._failed(lane, first, error)
-            log_.warning("delivery_failed", error=repr(error), exc_info=not isinstance(error, GitHubError))
+            log.warning(
+                "delivery_failed",
+                error=repr(error),
+                exc_info=not (isinstance(error, GitHubError) or is_transient(error)),
+            )
         else:
             PROCESSED.labels(first.event, "done").inc()
-            log_.info("processed", outcome=outcome)
+            log.info("processed", outcome=outcome)
 
     async def _failed(self, lane: Lane, delivery: StoredDelivery, error: Exception) -> None:
         attempts = delivery.attempts + 1
-        exhausted = attempts >= ATTEMPTS and not isinstance(error, RateLimited)  # waiting in a queue is no failure
+        waits = isinstance(error, RateLimited | NotYetError)  # in a queue, for replicas: that is no failure
+        exhausted = attempts >= ATTEMPTS and not waits
         hopeless = exhausted or isinstance(error, UnreadablePayloadError | Permanent | InstallationError)
         if hopeless:
             PROCESSED.labels(delivery.event, "dead").inc()
@@ -209,10 +232,12 @@ class Worker:
             return
         PROCESSED.labels(delivery.event, "retried").inc()
         retry_after = error.retry_after if isinstance(error, GitHubError) else None
-        seconds = delay_before_retry(attempts, retry_after, random.random)
-        delay = timedelta(seconds=seconds)
-        counts = not isinstance(error, RateLimited)
-        await inbox.retry_later(self._pool, lane, delivery.inbox_id, _sentence(error), delay, counts=counts)
+        seconds = pause() if isinstance(error, NotYetError) else None
+        delay = timedelta(seconds=seconds or delay_before_retry(1 if waits else attempts, retry_after, random.random))
+        for other in error.inbox_ids if isinstance(error, NotYetError) else ():
+            if other != delivery.inbox_id:
+                await inbox.retry_later(self._pool, lane, other, _sentence(error), delay)
+        await inbox.retry_later(self._pool, lane, delivery.inbox_id, _sentence(error), delay, counts=not waits)
 
 
 def _sentence(error: Exception) -> str:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from rules.model import LabVersion, Repo, Session, SessionStatus
+from rules.binding import DELIBERATE
+from rules.model import AccountKind, LabVersion, Repo, Session, SessionStatus
 from rules.session import IllegalTransition, SessionEvent, Standing, next_status
 from storage import labs
 from storage.audit import AuditEvent
@@ -257,16 +258,23 @@ async def relink(
 ) -> Done:
     """Connect the session with this repository instead of the one that it has; its head is judged.
 
-    Steps that are done stay done. `accepted_sha`: the head that was accepted there before. Raises MappingConflict when
-    the repository is another session's, ActionRefused ("template", "same"), StaleSession.
+    Steps that are done stay done. `accepted_sha`: the head that was accepted there before. The session's own repository
+    is connected anew when it has another owner now, or was never connected on purpose though it is another person's.
+    Raises MappingConflict when the repository is another session's, ActionRefused ("template", "same"), StaleSession.
     """
     if await labs.by_base_repos(pool, [repo.repo_id]) is not None:
         raise ActionRefused("template", f"{repo.full_name} is a lab's template")
-    bound = await pool.fetchval(
-        "SELECT provider_repo_id FROM repo_mapping WHERE session_id = $1 AND state = 'active'", session.session_id
+    bound = await pool.fetchrow(
+        "SELECT provider_repo_id, owner_account_id, source FROM repo_mapping "
+        "WHERE session_id = $1 AND state = 'active'",
+        session.session_id,
     )
-    if bound == repo.repo_id:
-        raise ActionRefused("same", f"{repo.full_name} is the session's repository already")
+    if bound is not None and bound["provider_repo_id"] == repo.repo_id:
+        owner = repo.owner
+        is_others = owner.kind is AccountKind.USER and owner.account_id != session.learner_account_id
+        if bound["owner_account_id"] == owner.account_id and not (is_others and bound["source"] not in DELIBERATE):
+            raise ActionRefused("same", f"{repo.full_name} is the session's repository already")
+        accepted_sha = accepted_sha or session.accepted_sha  # another owner's now, with the same commits
     mapping = {
         "repo_id": repo.repo_id,
         "installation_id": installation_id,
@@ -276,11 +284,11 @@ async def relink(
         "source": "staff",
         "private": repo.private,
     }
-    owner = {"account_id": repo.owner.account_id, "login": repo.owner.login, "kind": repo.owner.kind.value}
+    account = {"account_id": repo.owner.account_id, "login": repo.owner.login, "kind": repo.owner.kind.value}
     given = {
         "rebind": {
             "reason": storable(decision.reason),
-            "accounts": [owner],
+            "accounts": [account],
             "mapping": mapping,
             "accepted_sha": accepted_sha,
         }

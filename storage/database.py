@@ -150,8 +150,10 @@ async def session_connection(dsn: str) -> AsyncIterator[_Connection]:
 async def check_schema(pool: Pool) -> None:
     """Raise SchemaError when the database is older than this code, or newer by more than one migration.
 
-    One migration ahead is what a running release sees while its successor is being deployed.
+    One migration ahead is what a running release sees while its successor is being deployed. Also raises it for a
+    pooler that gives each transaction another connection.
     """
+    await _refuse_transaction_pooling(pool)
     expected = [migration.number for migration in migrate.available()]
     try:
         rows = await pool.fetch("SELECT number FROM schema_migration ORDER BY number")
@@ -169,6 +171,30 @@ async def check_schema(pool: Pool) -> None:
         )
 
 
+async def _refuse_transaction_pooling(pool: Pool) -> None:
+    """Prepared statements and LISTEN need a connection that stays the same (PgBouncer docs, "Features").
+
+    Behind a pooler another process answers than the one that was connected to; behind one that gives each transaction
+    another connection, ours is given away as soon as it is idle.
+    """
+    async with pool.acquire() as connection:
+        process = await connection.fetchval("SELECT pg_backend_pid()")
+        if process == connection.get_server_pid() or pool.get_max_size() < 2:
+            return
+        async with pool.acquire() as other:
+            try:
+                async with other.transaction():
+                    await other.execute("SELECT 1")
+                    stays = await connection.fetchval("SELECT pg_backend_pid()") == process
+            except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
+                stays = False
+    if not stays:
+        raise SchemaError(
+            "DATABASE_URL leads to a pooler that gives each transaction another connection (PgBouncer with pool_mode "
+            "transaction): name the database itself, or a pool of pool_mode session"
+        )
+
+
 def _has_state(error: asyncpg.PostgresError, states: tuple[str, ...]) -> bool:
     return (getattr(error, "sqlstate", None) or "").startswith(states)
 
@@ -179,6 +205,8 @@ def is_down(error: BaseException) -> bool:
         return _has_state(error, _DOWN_STATES)
     if isinstance(error, asyncpg.InterfaceError):  # also misuse of the driver, which is our fault and stays one
         return "clos" in str(error)  # "connection is closed", "pool is closing"
+    if isinstance(error, asyncpg.InternalClientError):  # used between the server's last word and its hanging up
+        return "cannot switch to state" in str(error)
     return isinstance(error, OSError)  # refused, reset, and TimeoutError
 
 

@@ -52,11 +52,14 @@ _BY_CONSTRAINT: dict[str, tuple[type[StorageError], str]] = {
     "repo_mapping_one_active_per_repo": (MappingConflict, "the repository is bound to a session already"),
     "repo_mapping_one_active_per_session": (MappingConflict, "the session has a repository already"),
     "lab_session_one_open_per_learner": (SessionConflict, "the learner has an open session of this lab already"),
+    "repo_mapping_enrols_under_lease": (LeaseLost, "the lane of the repository was taken over"),
     "lab_session_status_machine": (IllegalStatusChange, "the session cannot change to this status"),
     "lab_slug_key": (LabConflict, "a lab with this slug is registered already"),
     "lab_base_repo_key": (LabConflict, "a lab with this template repository is registered already"),
     "lab_version_immutable": (AppendOnly, "a published lab version never changes"),
     "audit_event_append_only": (AppendOnly, "audit events are never changed"),
+    "audit_seal_append_only": (AppendOnly, "seals of the audit are never changed"),
+    "audit_seal_salt_append_only": (AppendOnly, "seals of the audit are never changed"),
     "push_attempt_append_only": (AppendOnly, "the ledger of attempts is never changed"),
 }
 

@@ -8,7 +8,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from rules.model import Annotation, ChangeKind, CheckRunReport, Gain, Loss, StatusReport, Violation, ViolationCode
+from rules.model import (
+    Annotation,
+    Button,
+    ChangeKind,
+    CheckRunReport,
+    Gain,
+    Loss,
+    StatusReport,
+    Violation,
+    ViolationCode,
+)
 
 Json = dict[str, Any]
 
@@ -48,7 +58,9 @@ def check_run_to_json(report: CheckRunReport) -> Json:
 
 def check_run_from_json(data: Json) -> CheckRunReport:
     """The twin of `check_run_to_json`."""
-    return CheckRunReport(**(data | {"annotations": tuple(Annotation(**note) for note in data["annotations"])}))
+    annotations = tuple(Annotation(**note) for note in data["annotations"])
+    buttons = tuple(Button(**button) for button in data.get("buttons", ()))  # older rows have none
+    return CheckRunReport(**(data | {"annotations": annotations, "buttons": buttons}))
 
 
 def status_to_json(report: StatusReport) -> Json:

@@ -89,14 +89,19 @@ async def awaited(pool: Pool, repo_id: int) -> bool:
 
 
 _JUDGED_ALIKE = """
-SELECT (after_sha, lab_version_id, facts_digest, verdict) = ($2, $3, $4, $5) FROM push_attempt
-WHERE session_id = $1 AND verdict NOT IN ('preview', 'superseded') ORDER BY attempt_id DESC LIMIT 1
+SELECT (after_sha, lab_version_id, facts_digest, verdict) = ($2, $3, $4, $5)
+    AND EXISTS (SELECT FROM outbox WHERE repo_id = $6 AND head_sha = $2 AND session_id = $1)
+FROM push_attempt WHERE session_id = $1 AND verdict NOT IN ('preview', 'superseded') ORDER BY attempt_id DESC LIMIT 1
 """
 
 
 async def judged_alike(pool: Pool, judgement: SaveVerdict) -> bool:
-    """Whether the session's newest judgement was of the same head, with the same facts, and said the same."""
+    """Whether the session's newest judgement was of the same head, with the same facts, and said the same, and the
+    repository has a report of it (another one, made anew with the same commits, has none).
+    """
     state = judgement.state
+    if state.mapping is None:
+        return False
     return bool(
         await pool.fetchval(
             _JUDGED_ALIKE,
@@ -105,6 +110,7 @@ async def judged_alike(pool: Pool, judgement: SaveVerdict) -> bool:
             state.version.lab_version_id,
             judgement.facts_digest,
             judgement.outcome.value,
+            state.mapping.repo_id,
         )
     )
 

@@ -19,15 +19,25 @@ async def check_again(pool: Pool, session: Session, by: int | None) -> Done:
     return await act(pool, session, "check_requested", Decision(by, ""), {"wake": "rerun", "keep_epoch": True})
 
 
-async def ask_for_help(pool: Pool, session: Session, by: int | None, words: str) -> Done:
-    """The learner needs help: the session is stuck, and staff see the words (may be empty, at most 500 characters)."""
+async def ask_for_help(pool: Pool, session: Session, by: int | None, words: str, *, report: bool = False) -> Done:
+    """The learner needs help: the session is stuck, and staff see the words (may be empty, at most 500 characters).
+
+    `report`: the check-run on the head is to say so, too.
+    """
     words = storable(words.strip())
     if len(words) > LONGEST_WORDS:
         raise ActionRefused("words", f"at most {LONGEST_WORDS} characters")
     standing = standing_after(session, SessionEvent.HELP_REQUESTED)
     made_stuck = session.status is not SessionStatus.STUCK or await _asks(pool, session)
     help_ = {"words": words or None, "made_stuck": made_stuck}
-    return await act(pool, session, "help_requested", Decision(by, words), {**standing, "help": help_})
+    told = {"anew": True, "wake": "rerun"} if report else {}
+    return await act(pool, session, "help_requested", Decision(by, words), {**standing, "help": help_, **told})
+
+
+async def waits_for_help(pool: Pool, session: Session) -> bool:
+    """Whether a call for help waits for an answer."""
+    query = "SELECT help_at IS NOT NULL FROM lab_session WHERE session_id = $1"
+    return bool(await pool.fetchval(query, session.session_id))
 
 
 async def _asks(pool: Pool, session: Session) -> bool:

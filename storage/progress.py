@@ -153,6 +153,7 @@ async def judging_state(pool: Pool, session_id: UUID, *, heads: Sequence[str] = 
         known_heads=frozenset(row["known_heads"]),
         later_templates=tuple(row["later_templates"]),
         base_commit_sha=row["base_commit_sha"],
+        asked_for_help=row["help_at"] is not None,
     )
 
 

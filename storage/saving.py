@@ -40,7 +40,7 @@ class JudgingState:
     `branch_head_seen`: the newest head of the lab's branch that is known, judged or not. `known_heads`: those of the
     heads asked for that the ledger has, as what a push led to or what it left. `base_commit_sha`: the template's commit
     that the learner was given, if that is another than `version`'s; `later_templates`: shas of the template branch's
-    commits after it, oldest first.
+    commits after it, oldest first. `asked_for_help`: the learner waits for an answer.
     """
 
     session: Session
@@ -57,6 +57,7 @@ class JudgingState:
     known_heads: frozenset[str] = frozenset()
     later_templates: tuple[str, ...] = ()
     base_commit_sha: str | None = None
+    asked_for_help: bool = False
 
     @property
     def template_sha(self) -> str:

@@ -170,7 +170,7 @@ WHERE session_id = $1 AND verdict IN ('accepted', 'blocked', 'cannot_verify') OR
 _NOTICES = """
 SELECT counted.code, counted.day, counted.count, counted.last_at, event.ref
 FROM audit_event AS event JOIN rejection_count AS counted USING (event_id)
-WHERE event.session_id = $1 ORDER BY event.event_id DESC LIMIT $2
+WHERE event.session_id = $1 AND event.kind IN ('rejected', 'ignored') ORDER BY event.event_id DESC LIMIT $2
 """
 
 

@@ -14,7 +14,7 @@ from storage.database import Pool
 #: The event of these entries.
 JUDGE = "stepgate.judge"
 
-WakeTrigger = Literal["rerun", "fact", "staff"]
+WakeTrigger = Literal["rerun", "fact", "staff", "reconcile"]
 
 
 async def wake(pool: Pool, session_id: UUID, trigger: WakeTrigger) -> bool:

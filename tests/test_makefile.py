@@ -173,6 +173,30 @@ def test_every_target_is_explained() -> None:
     assert explained | {"help"} == set(targets.split())
 
 
+def test_soak_runs_what_tries_harder() -> None:
+    """`make soak` sets SOAK and selects the modules that ask for it: whole ones, no others, or those of a folder."""
+    chosen = {}
+    for folder in ("", "tests/storage"):
+        told = subprocess.run(
+            ["make", "--dry-run", "--assume-old=.venv/.ready-dev", "soak", f"ARGS={folder}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        ).stdout
+        assert "SOAK=1 .venv/bin/python -m pytest" in told
+        select = re.search(r"\$\((grep .*)\)", told)
+        assert select is not None
+        done = subprocess.run([SH, "-c", select[1]], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+        chosen[folder] = done.stdout.split()
+    everything, some = chosen[""], chosen["tests/storage"]
+
+    assert {"tests/bot/test_traffic.py", "tests/rules/test_verdict_properties.py"} <= set(everything)
+    assert "tests/test_settings.py" not in everything
+    assert some == [path for path in everything if path.startswith("tests/storage/")] != []
+
+
 def test_ci_runs_lint_and_then_exactly_make_test() -> None:
     """.ci/run is `make lint`, then `make test`, and stops at the first failure."""
     lines = (ROOT / ".ci" / "run").read_text().splitlines()

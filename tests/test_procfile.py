@@ -97,7 +97,10 @@ async def test_web_and_worker_run_and_stop(fresh_database: str, tmp_path: Path) 
     text = (tmp_path / "log").read_text()
 
     assert healthy == (200, {"status": "ok"})
-    assert ready == (200, {"status": "ready", "checks": {"database": "ok", "github": "ok"}}), text
+    assert ready == (
+        200,
+        {"status": "ready", "checks": {"database": "ok", "github": "ok"}, "last_delivery_seconds": None},
+    ), text
     assert "Traceback" not in text
     assert re.search(r"web\.1\s+\| process terminated \(rc=0\)", text) or "web.1 stopped (rc=0)" in text, text
     assert re.search(r"worker\.1.*\(rc=0\)", text), text

@@ -124,7 +124,8 @@ def test_a_wrong_value_is_one_line_naming_the_variable(name: str, value: str, mo
 
 
 @pytest.mark.parametrize(
-    "name", ["GITHUB_WEBHOOK_SECRET", "GITHUB_WEBHOOK_SECRET_PREVIOUS", "SESSION_KEY", "API_TOKENS"]
+    "name",
+    ["GITHUB_WEBHOOK_SECRET", "GITHUB_WEBHOOK_SECRET_PREVIOUS", "SESSION_KEY", "API_TOKENS", "METRICS_TOKEN"],
 )
 @pytest.mark.parametrize(
     "value", ["shor7-s3cret", "development-secret-for-everyone-to-read", "change-me-" + "x" * 30, "a" * 64]
@@ -301,6 +302,7 @@ def test_secrets_are_marked() -> None:
         "LEGACY_DATABASE_URL",
         "SESSION_KEY",
         "API_TOKENS",
+        "METRICS_TOKEN",
         "LIVE_TOKEN",
     }
 

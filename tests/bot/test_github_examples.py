@@ -17,6 +17,7 @@ RIGHT_OUTCOME = {
     "installation": ("done", "installation_deleted"),
     "installation_repositories": ("done", "installation_deleted"),
     "repository": ("done", "repository_not_bound"),
+    "fork": ("done", "fork_not_covered"),
 }
 
 
@@ -30,7 +31,9 @@ def test_the_examples_are_there() -> None:
         "push": 7,
         "installation": 7,
         "installation_repositories": 3,
+        "installation_target": 0,
         "repository": 13,
+        "fork": 3,
     }
 
 

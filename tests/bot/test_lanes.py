@@ -102,7 +102,7 @@ async def test_a_slow_worker_keeps_its_lane_by_its_heartbeat(course: Course, pla
         head = await push_one(course, learner)
         await until(lambda: course.done(1), what="the slow push")
         assert await answer(course, learner, head) == once(head)
-    assert [row["token"] for row in await course.fetch("SELECT token FROM lane_trace")] == [1]
+    assert len(await course.fetch("SELECT token FROM lane_trace")) == 1, "one claim"
 
 
 async def test_a_worker_that_was_frozen_works_on(course: Course, plan: WorkerPlan) -> None:
@@ -117,7 +117,8 @@ async def test_a_worker_that_was_frozen_works_on(course: Course, plan: WorkerPla
         send_signal(process, SIGCONT)
         await until(lambda: course.done(1), what="the end of the work")
         assert await answer(course, learner, head) == once(head)
-    assert [row["token"] for row in await course.fetch("SELECT token FROM lane_trace ORDER BY 1")] == [1, 2]
+    first, second = [row["token"] for row in await course.fetch("SELECT token FROM lane_trace ORDER BY 1")]
+    assert second == first + 1
 
 
 async def test_no_wake_up_is_lost_with_the_listening_connection(course: Course, plan: WorkerPlan) -> None:

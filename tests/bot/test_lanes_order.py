@@ -118,7 +118,7 @@ async def test_no_transaction_is_open_while_github_is_asked(course: Course, plan
 async def test_a_lifecycle_delivery_is_only_a_wake_up(course: Course, plan: WorkerPlan) -> None:
     """Binding.md section 4.6: what the API says is stored, whatever the delivery says, came late, or came twice.
 
-    Guards bot/handlers.py `_sync_installation`, the line `changes = await refresh_installation(...)`.
+    Guards bot/coverage.py `refresh_installation`: `installation = await services.app.installation_record(...)`.
     """
     here, gone = await course.learners(2)
     await course.sandbox.uninstall(gone.installation_id)

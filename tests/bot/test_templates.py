@@ -14,8 +14,10 @@ import pytest_asyncio
 from aiohttp import web
 
 from bot.registry import add_lab, publish_lab
-from bot.templates import look_at_quiet_templates, on_template_push
+from bot.templates import look_at_missed_templates, look_at_quiet_templates, on_template_push
 from rules.model import LabRecord
+from sandbox import Fault
+from sandbox.effects import Answer, Lose
 from storage import labs, versions
 from tests.support.githost import WorkingCopy, seed
 from tests.support.learners import COURSE, TEACHER, enrol, lab_file, open_course, open_lab
@@ -249,6 +251,33 @@ async def test_a_late_publisher_does_not_publish_over_a_newer_one(line: Line, tm
     lab = await labs.get(line.pool, template.lab.lab_id)
     assert lab is not None
     assert lab.title == "Newer"
+
+
+async def test_a_push_of_which_nobody_told_is_published(line: Line, tmp_path: Path) -> None:
+    """A template with the App whose push had no event is found where it is not known, once; one that stands still, also
+    since it was published from the shell, costs one request and is left alone."""
+    template = await Template.open(line, "unheard", tmp_path)
+    before = len(line.sandbox.exchanges)
+    assert await look_at_missed_templates(line.services) == 0
+    asked = [each for each in list(line.sandbox.exchanges)[before:] if "/unheard/" in each.path]
+    assert len(asked) == 1
+
+    lost = line.sandbox.faults.add(Fault(Lose("nothing"), repository=template.lab.base_repo_full_name))
+    sha = await template.clone.commit({STEPS: lab_file(FIRST, title="Unheard")})
+    await template.clone.push()
+    lost.remove()
+    assert await look_at_missed_templates(line.services) == 1
+    assert await look_at_missed_templates(line.services) == 0
+
+    newest = await labs.latest_version(line.pool, template.lab.lab_id)
+    assert newest is not None
+    assert (newest.commit_sha, newest.lab.title) == (sha, "Unheard")
+    down = line.sandbox.faults.add(Fault(Answer(like="bad-gateway"), path="*/unheard/git/ref*"))
+    assert await look_at_missed_templates(line.services) == 0
+    down.remove()
+    look = await versions.last_look(line.pool, template.lab.lab_id)
+    assert look is not None
+    assert look.outcome == "published"  # GitHub being away says nothing about a template
 
 
 async def test_a_template_without_events_is_looked_at(line: Line, tmp_path: Path) -> None:

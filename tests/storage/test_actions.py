@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -341,6 +342,24 @@ async def test_relinking_refuses_what_is_somebody_elses(pool: Pool) -> None:
     state = await state_of(pool, ada)
     assert state.mapping is not None
     assert (state.mapping.repo_id, state.session.epoch) == (501, ada.session.epoch)
+
+
+async def test_a_transferred_repository_is_connected_anew(pool: Pool) -> None:
+    """The session's own repository is refused only while nothing would change: under another owner it is connected
+    again as staff's, and what was accepted in it still is."""
+    bound = await bind(pool)
+    await saved(pool, bound, "good", gains=("one",))
+    moved = replace(a_repo(501), owner=LIN)
+    await install(pool, 72, LIN, moved)
+
+    await actions.relink(pool, await now_of(pool, bound), WHY, moved, 72)
+
+    state = await state_of(pool, bound)
+    assert state.mapping is not None
+    assert (state.mapping.owner_account_id, state.mapping.source) == (LIN.account_id, "staff")
+    assert state.session.accepted_sha == sha("good")
+    with pytest.raises(ActionRefused, match="already"):
+        await actions.relink(pool, state.session, WHY, moved, 72)
 
 
 async def _help(pool: Pool, bound: Bound) -> dict[str, Any]:

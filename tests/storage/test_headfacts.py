@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from rules.model import AllOf, AnyOf, Approval, CannotVerify, Changed, Check, Condition, Facts, Workflow
-from storage import headfacts, labs
+from storage import headfacts, labs, outbox
 from storage.database import Pool
 from storage.headfacts import HeadFact, with_results
-from tests.support.bindings import a_lab, bind, publish, sha
+from tests.support.bindings import a_lab, a_report, bind, publish, sha
 from tests.support.judgements import BLOCK, saved
 
 TESTS = ".github/workflows/test.yml"
@@ -95,9 +95,12 @@ async def test_only_labs_with_such_conditions_await_results(pool: Pool, complete
 
 
 async def test_the_same_judgement_again_is_no_news(pool: Pool) -> None:
-    """The newest judgement, previews apart, was of this head, with these facts, and said this."""
+    """The newest judgement, previews apart, was of this head, with these facts, and said this to this repository."""
     bound = await bind(pool)
     first = await saved(pool, bound, "a")
+    assert not await headfacts.judged_alike(pool, first)  # nothing was said yet
+    for name in ("a", "b"):
+        await outbox.want(pool, a_report(bound, name))
     assert await headfacts.judged_alike(pool, first)
     assert not await headfacts.judged_alike(pool, replace(first, facts_digest="others"))
     await saved(pool, bound, "p", preview=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rules.model import BindingCode, InstallationState, Outcome, Verdict
-from storage import accounts, inbox, joining, progress
+from rules.model import BindingCode, Outcome, Verdict
+from storage import inbox, joining, lifecycle, progress
 from storage.audit import AuditEvent
 from storage.database import Pool
 from storage.joining import NewInstallation, Standing
 from storage.progress import SaveRejection
-from tests.support.bindings import ADA, COURSE, LIN, a_repo, bind, claimed, install, publish, sha
+from tests.support.bindings import ADA, COURSE, LIN, a_repo, bind, claimed, install, publish, sha, suspend
 from tests.support.judgements import judged, saved
 
 
@@ -129,11 +129,11 @@ async def test_installations_in_force_cover_repositories(pool: Pool) -> None:
     assert not standing.covers(99)
     assert await joining.any_installation(pool) == 71
 
-    await accounts.set_installation_state(pool, 71, InstallationState.SUSPENDED)
+    await suspend(pool, 71)
     standing = await joining.standing(pool, lab.lab_id, ADA.account_id, ADA.login)
     assert not standing.covers(1)
     assert await joining.any_installation(pool) == 72
-    await accounts.set_installation_state(pool, 71, InstallationState.DELETED)
+    await lifecycle.end_installation(pool, 71)
     assert (await joining.standing(pool, lab.lab_id, ADA.account_id, ADA.login)).installations == ()
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Literal
 from uuid import UUID, uuid4
 
+from rules.lifecycle import Listed
 from rules.model import (
     Account,
     AccountKind,
@@ -31,7 +34,7 @@ from rules.model import (
     Verdict,
     Violation,
 )
-from storage import accounts, labs, progress, sessions
+from storage import accounts, labs, lifecycle, progress, sessions
 from storage.audit import AuditEvent
 from storage.database import Pool
 from storage.inbox import Lane, NewDelivery, claim, record, waiting
@@ -83,11 +86,36 @@ class Bound:
 
 
 async def install(pool: Pool, installation_id: int, owner: Account = ADA, *repos: Repo) -> Installation:
-    """The App is installed on these repositories."""
-    value = Installation(installation_id, owner, InstallationState.ACTIVE, "selected", {"checks": "write"})
+    """The App is installed on these repositories, or without any on all of the account's."""
+    selection: Literal["selected", "all"] = "selected" if repos else "all"
+    value = Installation(installation_id, owner, InstallationState.ACTIVE, selection, {"checks": "write"})
     await accounts.upsert_installation(pool, value)
-    await accounts.set_repositories(pool, installation_id, {repo.repo_id: repo.full_name for repo in repos})
+    await cover(pool, installation_id, {repo.repo_id: repo.full_name for repo in repos})
     return value
+
+
+async def cover(pool: Pool, installation_id: int, names: Mapping[int, str]) -> None:
+    """The API has told that a known installation covers these repositories (id -> full name), and no others."""
+    before = await lifecycle.known(pool, installation_id)
+    assert before.installation is not None
+    listed = [Listed(repo_id, name, fork=True) for repo_id, name in names.items()]
+    assert await lifecycle.store_installation(pool, before.installation, before, listed)
+
+
+async def covered(pool: Pool, installation_id: int) -> dict[int, str]:
+    """What the installation covers as stored: repository id -> full name."""
+    rows = await pool.fetch(
+        "SELECT repo_id, repo_full_name FROM installation_repository WHERE installation_id = $1", installation_id
+    )
+    return {row["repo_id"]: row["repo_full_name"] for row in rows}
+
+
+async def suspend(pool: Pool, installation_id: int) -> None:
+    """The API has told that the installation is suspended; no session was settled yet."""
+    before = await lifecycle.known(pool, installation_id)
+    assert before.installation is not None
+    value = replace(before.installation, state=InstallationState.SUSPENDED)
+    assert await lifecycle.store_installation(pool, value, before, None)
 
 
 async def publish(pool: Pool, slug: str = "closures", base_repo_id: int = 5000) -> tuple[LabRecord, LabVersion]:

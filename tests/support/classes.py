@@ -14,7 +14,7 @@ SELECT 100000 + n, 'learner-' || n, 'User' FROM generate_series(1, $1::integer) 
 """
 _INSTALLATIONS = """
 INSERT INTO installation (installation_id, account_id, repository_selection, state)
-SELECT 100000 + n, 100000 + n, 'selected', 'active' FROM generate_series(1, $1::integer) AS n
+SELECT 100000 + n, 100000 + n, 'all', 'active' FROM generate_series(1, $1::integer) AS n
 """
 _SESSIONS = """
 INSERT INTO lab_session (session_id, lab_id, lab_version_id, learner_account_id, status, deferred_by, started_at,

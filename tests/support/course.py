@@ -6,13 +6,11 @@ import json
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
-
-import aiohttp
 
 from bot.registry import add_lab, publish_lab
 from github.client import GitHubApp
@@ -24,7 +22,10 @@ from storage import accounts, inbox, sessions
 from storage.audit import AuditEvent
 from storage.database import Pool, open_pool
 from storage.inbox import NewDelivery
+from tests.support.audited import check_events
+from tests.support.bindings import cover
 from tests.support.githost import fast_import, run, seed
+from tests.support.invariants import Invariants, port_of, secrets_of
 
 TEMPLATE = Path(__file__).parents[2] / "examples" / "lab-template"
 ZERO = "0" * 40
@@ -110,6 +111,7 @@ class Course:
     lab: LabRecord
     version: LabVersion
     template: Repository
+    invariants: Invariants = field(default_factory=Invariants)  # checked at the end; see there what a test may waive
 
     async def learner(self, login: str) -> Learner:
         """A learner's fork, bound to a session as if by its first delivery; its head was not judged yet."""
@@ -119,7 +121,7 @@ class Course:
         account = Account(person.id, login, AccountKind.USER)
         installation = Installation(installed.id, account, InstallationState.ACTIVE, "selected", installed.permissions)
         await accounts.upsert_installation(self.pool, installation)
-        await accounts.set_repositories(self.pool, installed.id, {fork.id: fork.full_name})
+        await cover(self.pool, installed.id, {fork.id: fork.full_name})
         session, _ = await sessions.create_and_bind(
             self.pool,
             version=self.version,
@@ -179,14 +181,20 @@ def reports(course: Course, learner: Learner, sha: str) -> tuple[list[str], list
 
 @asynccontextmanager
 async def running_course(dsn: str) -> AsyncIterator[Course]:
-    """A sandbox with the example lab as a published template; nothing of the App runs."""
-    with tempfile.TemporaryDirectory() as name:
+    """A sandbox with the example lab as a published template; nothing of the App runs.
+
+    At the end all audit events and the invariants are checked.
+    """
+    invariants = Invariants()
+    with tempfile.TemporaryDirectory() as name, invariants.watching_logs():
         folder = Path(name)
         key = private_key()
         async with (
             Sandbox(folder / "github", private_key_pem=key, echo_events=False, rate_limit=1_000_000) as sandbox,
-            aiohttp.ClientSession() as http,
+            invariants.client() as http,
         ):
+            invariants.allowed = {port_of(sandbox.url)}
+            invariants.secrets = secrets_of(sandbox)
             sandbox.add_account("octo-course", "Organization")
             template = await sandbox.add_repository("octo-course", "lab")
             await seed(template, template_files())
@@ -198,7 +206,9 @@ async def running_course(dsn: str) -> AsyncIterator[Course]:
             try:
                 lab = await add_lab(pool, app, template.full_name)
                 version = await publish_lab(pool, app, lab)
-                yield Course(sandbox, pool, dsn, folder, lab, version, template)
+                yield Course(sandbox, pool, dsn, folder, lab, version, template, invariants)
+                await check_events(pool)
+                await invariants.check(pool, sandbox, folder)
             finally:
                 await pool.close()
 

@@ -133,7 +133,7 @@ class World:
             "push_attempt", "staff_fact", "head_fact", "audit_event", "rejection_count", "outbox", "installation",
             "installation_repository", "github_account",
         )  # fmt: skip
-        looks = "'{checked_at,seen_at,last_seen_at}'::text[]"
+        looks = "'{checked_at,listed_at,seen_at,last_seen_at}'::text[]"
         return {
             name: [
                 str(row["row"])
@@ -227,7 +227,11 @@ def captured_logs() -> Iterator[io.StringIO]:
     root = logging.getLogger()
     level = root.level
     structlog.configure(
-        processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=repr)],
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(default=repr),
+        ],
         logger_factory=structlog.PrintLoggerFactory(sink),
         cache_logger_on_first_use=False,
     )

@@ -24,13 +24,14 @@ Check = Callable[[Pool], Awaitable[bool]]
 class Guard:
     """A `line`, replaced by `without`, at a place: "sql NAME", "text MODULE:NAME", "code MODULE:NAME" or "drop SQL".
 
-    `holds` says whether the guard does its work.
+    `holds` says whether the guard does its work; `times`: how often the line is there, and all of them are replaced.
     """
 
     place: str
     line: str
     without: str
     holds: Check
+    times: int = 1
 
     async def take_out(self, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
         """Go on without the guard."""
@@ -53,7 +54,8 @@ class Guard:
         monkeypatch.setattr(owner, attribute, space[attribute])
 
     def _changed(self, source: str) -> str:
-        assert source.count(self.line) == 1, f"{self.place} has no one line {self.line!r}:\n{source}"
+        found = source.count(self.line)
+        assert found == self.times, f"{self.place} has the line {self.line!r} {found} times:\n{source}"
         return source.replace(self.line, self.without)
 
 

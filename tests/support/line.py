@@ -28,12 +28,16 @@ from sandbox import Sandbox
 from storage import headfacts
 from storage.cache import CachedMappings
 from storage.database import Pool, open_pool
+from storage.echoes import Echoes
 from storage.inbox import Recorder
 from storage.mappings import Mappings
 from storage.notify import Listener
 from tests.support.apispec import check_exchange, operation_of
+from tests.support.audited import check_events
 from tests.support.browsing import browser
+from tests.support.invariants import Invariants, port_of, secrets_of
 from web import routes
+from web.metrics import Monitoring, of_pool
 from web.site import SignIn, Site
 
 SECRET = "a-webhook-secret-for-tests"
@@ -55,7 +59,9 @@ class Line:
     dsn: str
     staff: frozenset[int] = frozenset()
     with_sign_in: bool = False
+    secrets: tuple[str, ...] = (SECRET,)  # webhook secrets that are accepted from the next start on
     port: int = 0  # the first one that was free: a restarted App is where it was
+    invariants: Invariants = field(default_factory=Invariants)  # checked at the end; see there what a test may waive
     pool: Pool = field(init=False)
     services: Services = field(init=False)
     web: web.Application = field(init=False)
@@ -134,17 +140,23 @@ async def running_line(
     `staff`: account ids (add them later with `line.staff |= {id}` and a restart). `sign_in`: people sign in with the
     sandbox's GitHub; without it pages are for this machine.
 
-    At the end all API exchanges are checked (of those above CHECKED_BYTES only that they belong to an operation).
+    At the end all API exchanges are checked (of those above CHECKED_BYTES only that they belong to an operation), all
+    audit events, and the invariants.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    invariants = Invariants()
+    with tempfile.TemporaryDirectory() as folder, invariants.watching_logs():
         async with (
             Sandbox(Path(folder) / "github", webhook_secret=SECRET, **options) as sandbox,
-            aiohttp.ClientSession() as http,
+            invariants.client() as http,
         ):
-            line = Line(sandbox, http, dsn, frozenset(staff), sign_in)
+            line = Line(sandbox, http, dsn, frozenset(staff), sign_in, invariants=invariants)
             await line.start()
+            invariants.allowed = {line.port, port_of(sandbox.url)}
+            invariants.secrets = secrets_of(sandbox, SECRET, SESSION_KEY)
             try:
                 yield line
+                await check_events(line.pool)
+                await invariants.check(line.pool, sandbox)
             finally:
                 await line.stop()
             for exchange in sandbox.exchanges:
@@ -175,11 +187,13 @@ async def _running_app(line: Line) -> AsyncIterator[None]:
         trees=Trees(64 * 1024 * 1024),
         mappings=mappings,
         judging=Judging("forgea/steps", line.pages, sandbox.url, "always", 3),
+        staff=line.staff,
     )
     recorder = Recorder(pool)
-    app = line.web = web.Application(client_max_size=MAX_BODY)
-    wanted = ResultFilter(sandbox.app_id, partial(headfacts.awaited, pool))
-    add_routes(app, record=recorder.record, secrets=(SECRET,), results=wanted)
+    app = line.web = web.Application(client_max_size=MAX_BODY, middlewares=[line.invariants.middleware])
+    own = Echoes(pool, services.judging.check_name)
+    wanted = ResultFilter(sandbox.app_id, partial(headfacts.awaited, pool), own)
+    add_routes(app, record=recorder.record, secrets=line.secrets, results=wanted)
     stop = asyncio.Event()
     async with Listener(line.dsn, on_lost=mappings.clear) as listener:
         routes.add_routes(app, _site(line, listener))
@@ -187,7 +201,9 @@ async def _running_app(line: Line) -> AsyncIterator[None]:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
         await runner.setup()
         await web.SockSite(runner, listening).start()
-        worker = asyncio.create_task(Worker(services, listener, dsn=line.dsn, holder="test", concurrency=4).run(stop))
+        worker = asyncio.create_task(
+            Worker(services, listener, dsn=line.dsn, holder="test", concurrency=4, recovers=False).run(stop)
+        )
         try:
             yield
         finally:
@@ -208,6 +224,7 @@ def _site(line: Line, listener: Listener) -> Site:
         listener=listener,
         staff=line.staff,
         sign_in=credentials if line.with_sign_in else None,
+        monitoring=Monitoring(of_pool(line.pool)),
     )
 
 

@@ -29,7 +29,8 @@ PATIENCE = 30.0
 @dataclass(frozen=True)
 class WorkerPlan:
     """What a worker process is told. `seams`: functions "module:name" that change the process before it starts, each
-    called with `argument`. `log`: the file that takes everything the process says.
+    called with `argument`. `log`: the file that takes everything the process says. `recovers`: the worker also looks
+    for what was lost, by the clock and as it starts.
     """
 
     environment: dict[str, str]
@@ -38,6 +39,7 @@ class WorkerPlan:
     report_lease: timedelta = timedelta(seconds=3)
     seams: tuple[str, ...] = ()
     argument: str = ""
+    recovers: bool = False
 
     @classmethod
     def on(cls, sandbox: Sandbox, dsn: str, log: Path, **changes: Any) -> WorkerPlan:
@@ -71,7 +73,7 @@ def work(plan: WorkerPlan) -> None:
     from cli.serve import run_until_stopped
     from settings import load
 
-    leases: dict[str, Any] = {"lease": plan.lease, "report_lease": plan.report_lease}
+    leases: dict[str, Any] = {"lease": plan.lease, "report_lease": plan.report_lease, "recovers": plan.recovers}
     bot.worker.Worker = partial(bot.worker.Worker, **leases)  # type: ignore[assignment,misc]
     for seam in plan.seams:
         module, _, name = seam.partition(":")

@@ -1,0 +1,270 @@
+"""Group D: whatever GitHub's API answers to the running line, the verdict comes, is right, and is reported once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from sandbox import Fault, Repository
+from sandbox.effects import Answer, Drop, Effect, Headers, Latency, Lose, Redirect, Token, Truncate
+from tests.support.deliveries import WORK, World, world
+from tests.support.githost import WorkingCopy
+
+QUICK = aiohttp.ClientTimeout(total=0.4, sock_connect=0.3, sock_read=0.2)
+FULL = {"metadata": "read", "contents": "read", "checks": "write", "statuses": "write"}
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A learner with a clone of their fork."""
+
+    here: World
+    fork: Repository
+    clone: WorkingCopy
+
+    async def push(self, number: int) -> str:
+        """Push that part of the work of the lab, and wait for the answer; the head."""
+        head = await self.clone.commit(dict(WORK[number]))
+        await self.clone.push()
+        await self.here.line.settle()
+        return head
+
+    def conclusions(self, sha: str) -> list[str]:
+        """What check runs of the head say."""
+        return [conclusion for _, conclusion in self.here.runs(self.fork, sha)]
+
+    def fault(self, effect: Effect, **match: Any) -> Any:
+        """Let it happen to requests for the learner's repository."""
+        return self.here.line.sandbox.faults.add(Fault(effect, repository=self.fork.id, **match))
+
+    def asked(self, number: int) -> int:
+        """Requests that the sandbox had so far with tokens of this installation, or for one."""
+        mine = {f"installation ID {number}"}
+        return sum(
+            each.caller in mine or f"/installations/{number}/" in each.path for each in self.here.line.sandbox.exchanges
+        )
+
+    def age_token(self) -> None:
+        """Let the installation's token be ten minutes old."""
+        token = self.here.line.services.app.installation(self.installation_id)._access._tokens._token
+        assert token is not None
+        object.__setattr__(token, "created_at", token.created_at - 600)
+
+    async def want_again(self) -> None:
+        """Let all reports of the repository be due, as if they had never failed."""
+        await self.here.line.pool.execute(
+            "UPDATE outbox SET state = 'wanted', sent_check_digest = '', due_at = now(), attempts = 0 "
+            "WHERE repo_id = $1",
+            self.fork.id,
+        )
+        await self.here.line.pool.execute("SELECT pg_notify('outbox_due', '')")
+        await self.here.line.settle()
+
+    @property
+    def installation_id(self) -> int:
+        """The learner's installation."""
+        found = self.here.line.sandbox._state.installation_on(self.fork)
+        assert found is not None
+        return int(found.id)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries come at once."""
+    for module in ("worker", "publish"):
+        monkeypatch.setattr(f"bot.{module}.delay_before_retry", lambda *_: 0.02)
+    monkeypatch.setattr("bot.worker.pause", lambda: 0.02)
+    monkeypatch.setattr("bot.worker.POLL", 0.02)
+
+
+async def _enrol(here: World, folder: Path) -> Learner:
+    fork = await here.learner("learner-one")
+    return Learner(here, fork, await WorkingCopy.clone(here.line.sandbox, fork.full_name, "learner-one", folder))
+
+
+@pytest.fixture(name="learner")
+async def _learner(fresh_database: str, tmp_path: Path) -> AsyncIterator[Learner]:
+    """A running App and a learner."""
+    async with world(fresh_database) as here:
+        yield await _enrol(here, tmp_path / "clone")
+
+
+async def test_time_outs_at_every_stage(learner: Learner) -> None:
+    """Too late before the request is executed, before the headers, or amid the body; of reads and of the report."""
+    learner.here.line.services.app._transport._timeout = QUICK
+    faults = [
+        learner.fault(Latency(**{stage: 1.0}), path=path, times=1)
+        for path in ("*/git/trees/*", "*/check-runs")
+        for stage in ("before", "headers", "body")
+    ]
+
+    head = await learner.push(0)
+
+    assert [fault.fired for fault in faults] == [1] * 6
+    assert learner.conclusions(head) == ["success"]
+
+
+async def test_answers_that_are_none(learner: Learner) -> None:
+    """Server errors, pages of proxies, codes that nobody knows, broken JSON and connections: all are tried again, and
+    none is ever held against the learner.
+    """
+    answers: list[Effect] = [
+        *(Answer(like=kind) for kind in ("server-error", "bad-gateway", "unavailable", "gateway-timeout")),
+        *(Answer(like=kind) for kind in ("unknown-error", "html")),
+        Answer(status=599, body="?"),
+        Answer(status=200, body={"nothing": "of it"}),
+        Answer(status=200, body={}, content_type="text/html"),
+        Truncate(),
+        Truncate(promise="whole"),
+        Drop(),
+    ]
+    trees = [learner.fault(effect, path="*/git/trees/*", times=1) for effect in answers[:6]]
+    trees += [learner.fault(effect, path="*/check-runs", method="POST", times=1) for effect in answers[6:]]
+
+    head = await learner.push(0)
+
+    assert [fault.fired for fault in trees] == [1] * len(answers)
+    *meanwhile, last = learner.conclusions(head)
+    assert last == "success"
+    assert set(meanwhile) <= {"action_required"}, "cannot be verified yet"
+
+
+@pytest.mark.parametrize("length", [40, 600])
+async def test_a_token_that_is_refused_in_mid_life_is_replaced(learner: Learner, length: int) -> None:
+    """It was revoked: one new one, whatever its length, and the report is there once."""
+    learner.here.line.sandbox.faults.add(Fault(Token(length)))
+    await learner.push(0)
+    learner.age_token()
+    learner.here.line.sandbox._auth._tokens.clear()
+    before = len(_tokens_made(learner))
+
+    head = await learner.push(1)
+
+    assert learner.conclusions(head) == ["success"]
+    assert len(_tokens_made(learner)) == before + 1
+
+
+def _tokens_made(learner: Learner) -> list[int]:
+    path = f"/app/installations/{learner.installation_id}/access_tokens"
+    return [each.status for each in learner.here.line.sandbox.exchanges if each.path.endswith(path)]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_an_installation_that_goes_away_unheard_is_left_alone(learner: Learner, gone: bool) -> None:
+    """It is suspended, or deleted, between verdict and report, and no event tells: that is stored, nothing more is
+    asked however often somebody wants to, and all is made up for when it is back.
+    """
+    sandbox, number = learner.here.line.sandbox, learner.installation_id
+    lost = sandbox.faults.add(Fault(Lose("nothing"), event="installation"))
+    went = False
+
+    async def goes(request: web.Request) -> None:
+        nonlocal went
+        if request.method == "POST" and request.path.endswith("/check-runs") and not went:
+            went = True
+            await (sandbox.uninstall(number) if gone else sandbox.suspend(number))
+
+    sandbox.faults.append(goes)
+    learner.age_token()
+    head = await learner.push(0)
+
+    assert went
+    assert lost.fired == 1
+    assert learner.conclusions(head) == []
+    (stored,) = await learner.here.line.fetch("SELECT state FROM installation WHERE installation_id = $1", number)
+    assert stored["state"] == ("deleted" if gone else "suspended")
+    asked = learner.asked(number)
+    for _ in range(20):
+        await learner.want_again()
+    assert learner.asked(number) <= asked + 1
+
+    lost.remove()
+    await (sandbox.install("learner-one", [learner.fork.full_name]) if gone else sandbox.unsuspend(number))
+    await learner.here.line.settle()
+    assert learner.conclusions(head) == ["success"]
+
+
+async def test_what_another_process_heard_counts(learner: Learner) -> None:
+    """This process took the installation for suspended, another one heard that it is back: the report is sent."""
+    sandbox, number = learner.here.line.sandbox, learner.installation_id
+    lost = sandbox.faults.add(Fault(Lose("nothing"), event="installation"))
+    await sandbox.suspend(number)
+    client = learner.here.line.services.app.installation(number)
+    with pytest.raises(Exception, match="suspended"):
+        await client.branch_head(learner.fork.full_name, "main")
+    await sandbox.unsuspend(number)
+    lost.remove()
+
+    await learner.want_again()
+
+    states = await learner.here.line.fetch("SELECT state FROM outbox")
+    assert {row["state"] for row in states} == {"sent"}
+
+
+async def test_a_permission_that_is_missing_and_then_accepted(fresh_database: str, tmp_path: Path) -> None:
+    """Without checks:write the report fails at once, and others are not kept waiting; accepted, it is sent."""
+    less = {name: level for name, level in FULL.items() if name != "checks"}
+    async with world(fresh_database, permissions=less) as here:
+        sandbox = here.line.sandbox
+        began = asyncio.get_running_loop().time()
+        learner = await _enrol(here, tmp_path / "clone")
+        head = await learner.push(0)
+        assert asyncio.get_running_loop().time() - began < 8
+        assert learner.conclusions(head) == []
+        rows = await here.line.fetch("SELECT state, last_error FROM outbox WHERE head_sha = $1", head)
+        assert [row["state"] for row in rows] == ["failed"]
+        assert "checks=write" in rows[0]["last_error"]
+
+        sandbox._core.app.permissions = dict(FULL)
+        await sandbox.accept_permissions(learner.installation_id)
+        await here.line.settle()
+        assert learner.conclusions(head) == ["success"]
+
+
+async def test_redirects_after_a_rename_and_to_another_host(learner: Learner) -> None:
+    """Moved on the same host: followed, with verb and body. To another host: not followed, and it is tried again."""
+    moved = [learner.fault(Redirect(status=status), path="/repos/*", times=1) for status in (301, 307)]
+    posted = learner.fault(Redirect(status=307), path="/repos/*/check-runs", method="POST", times=1)
+
+    head = await learner.push(0)
+
+    assert [fault.fired for fault in (*moved, posted)] == [1, 1, 1]
+    assert learner.conclusions(head) == ["success"]
+
+
+async def test_no_token_goes_to_another_host(learner: Learner) -> None:
+    """A redirect elsewhere is refused: no request leaves (checked for all tests of a World), the delivery is kept."""
+    away = learner.fault(Redirect(to="http://elsewhere.example.com"), path="*/git/trees/*")
+
+    await learner.push(0)
+
+    (push,) = await learner.here.rows("push")
+    assert push["state"] == "dead"
+    assert "outside of the API" in push["last_error"]
+    assert away.fired >= 1
+
+
+async def test_headers_that_are_missing_or_nonsense(learner: Learner) -> None:
+    """Neither rate headers, Date nor ETag are needed; nonsense in them stops nothing."""
+    nonsense = {"x-ratelimit-remaining": "many", "x-ratelimit-reset": "9" * 40, "etag": '"', "date": "now"}
+    learner.fault(Headers(set=nonsense), path="*/git/*")
+    learner.fault(Headers(remove=("x-ratelimit-*", "date", "etag", "link")), path="*/check-runs")
+
+    head = await learner.push(0)
+
+    assert learner.conclusions(head) == ["success"]
+
+
+async def test_the_rate_limit_is_never_asked_for(learner: Learner) -> None:
+    """Headers tell of budgets: /rate_limit is not polled (it counts against the secondary limits)."""
+    await learner.push(0)
+    paths = {each.path for each in learner.here.line.sandbox.exchanges}
+    assert any("/check-runs" in path for path in paths)
+    assert not any("rate_limit" in path for path in paths)
