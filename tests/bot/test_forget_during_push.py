@@ -41,8 +41,8 @@ async def test_a_push_in_the_middle_brings_nothing_back(
         account_id = int(row["learner_account_id"])
         gathered, go_on = asyncio.Event(), asyncio.Event()
 
-        async def slow(*given: Any) -> Any:
-            found = await gather(*given)
+        async def slow(*given: Any, **more: Any) -> Any:
+            found = await gather(*given, **more)
             gathered.set()
             await go_on.wait()
             return found

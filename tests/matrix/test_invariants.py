@@ -50,6 +50,7 @@ async def _story(fresh_database: str) -> AsyncIterator[Story]:
         story = Story(learner, here.line)
         assert await story.broken() == ""
         yield story
+        await execute(story, "UPDATE delivery SET last_error = NULL")  # else the world finds the secret too
         for name in NAMES:
             here.line.invariants.waive(name, "this test has broken it")
 
