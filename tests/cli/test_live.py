@@ -112,9 +112,12 @@ async def test_the_story_in_ones_own_account(
     )
     monkeypatch.setattr(live, "say", told.append)
 
-    operator = asyncio.create_task(click(github, told))
-    await live._story(settings_for(github), fresh_database, home, outcomes, [first, again])
-    await operator
+    story = live._story(settings_for(github), fresh_database, home, outcomes, [first, again])
+    try:
+        await asyncio.wait_for(asyncio.gather(story, click(github, told)), 200)
+    except TimeoutError:
+        logs = "\n".join(file.read_text() for file in sorted(home.rglob("*.log")))
+        pytest.fail(f"it does not come to an end: {told}\n{logs[-6000:]}")
 
     shown = capsys.readouterr().out
     assert outcomes == [True, True], shown
