@@ -31,8 +31,9 @@ LAB = "word-counter"
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A judged push as the session's page shows it."""
+    """A verdict as the session's page shows it. `trigger`: "push", or why the App looked by itself."""
 
+    trigger: str
     verdict: str
     codes: frozenset[str]
 
@@ -93,7 +94,7 @@ class StoryWorld(ABC):
         """Act, wait for the answer, and compare: what was read back, and how it differs from what is expected."""
         if self._clone is None:
             raise RuntimeError("play before enrol")
-        before = len((await self._page())[0])
+        before = len(_of_pushes((await self._page())[0]))
         for action in scene.actions:
             if isinstance(action, Redeliver):
                 await self.redeliver(self._clone.heads[action.scene])
@@ -124,7 +125,7 @@ class StoryWorld(ABC):
             text=reports.text,
             status=reports.status,
             runs=reports.runs,
-            attempts=attempts,
+            attempts=_of_pushes(attempts),
             done=done,
             session=session,
         )
@@ -137,11 +138,13 @@ class StoryWorld(ABC):
             text = await response.text()
             if response.status != 200:
                 raise CommandError(f"{self.session_url} answered {response.status}: {text[:200]}")
-        rows = re.findall(r'<tr data-attempt="\d+" data-verdict="(\w+)" data-codes="([\w ]*)"', text)
+        rows = re.findall(
+            r'<tr data-attempt="\d+" data-trigger="(\w+)" data-verdict="(\w+)" data-codes="([\w ]*)"', text
+        )
         steps = re.findall(r'<tr data-step="([\w-]+)" data-state="(\w+)"', text)
         status = re.search(r'data-session-status="(\w+)"', text)
         return (
-            tuple(Attempt(verdict, frozenset(codes.split())) for verdict, codes in rows),
+            tuple(Attempt(trigger, verdict, frozenset(codes.split())) for trigger, verdict, codes in rows),
             frozenset(step for step, state in steps if state == "done"),
             status[1] if status else "none",
         )
@@ -154,8 +157,7 @@ class StoryWorld(ABC):
         return bool(self.session_url)
 
     async def _answered(self, patience: float) -> bool:
-        """Wait until the untouched repository is bound and judged, so that what is counted from here on is the
-        learner's pushes; False: nothing came."""
+        """Wait until the untouched repository is bound and judged; False: nothing came."""
         end = time.monotonic() + patience
         while not (await self._page())[0]:
             if time.monotonic() > end:
@@ -164,11 +166,16 @@ class StoryWorld(ABC):
         return True
 
 
+def _of_pushes(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    """Without those that the App made by itself: it looks at a repository once it is bound, whenever that may be."""
+    return tuple(attempt for attempt in attempts if attempt.trigger == "push")
+
+
 def differences(scene: Scene, observed: Observed, attempts_before: int) -> list[str]:
     """How `observed` differs from what the scene expects, a sentence each; empty when all is as expected."""
     expect = scene.expect
     new = len(observed.attempts) - attempts_before
-    newest = observed.attempts[0] if new > 0 else Attempt("", frozenset())
+    newest = observed.attempts[0] if new > 0 else Attempt("", "", frozenset())
     pairs: list[tuple[str, object, object]] = [
         ("check-run", expect.conclusion, observed.conclusion),
         ("status", expect.status, observed.status),
