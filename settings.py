@@ -62,8 +62,18 @@ def _public_url(value: str) -> str:
 
 
 def _postgres_url(value: SecretStr) -> SecretStr:
-    if urlsplit(value.get_secret_value()).scheme not in ("postgres", "postgresql"):
+    """An address that can be taken apart. The driver's own errors would repeat a piece of a password that cannot."""
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("postgres", "postgresql"):
         raise ValueError("must start with postgresql://")
+    user, _, hosts = parts.netloc.rpartition("@")
+    ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts.split(",")]
+    broken = "@" in user or "@" in parts.path or parts.fragment or not all(port.isdigit() for port in ports if port)
+    if broken or (parts.query and not all("=" in part for part in parts.query.split("&"))):
+        raise ValueError(
+            "cannot be read: it is postgresql://USER:PASSWORD@HOST:PORT/NAME, and in user name and password @ / ? # % "
+            "are written %40 %2F %3F %23 %25"
+        )
     return value
 
 
@@ -238,12 +248,23 @@ class Settings(BaseSettings):
             raise ValueError("GITHUB_PRIVATE_KEY and GITHUB_PRIVATE_KEY_PATH are both set: keep one of them")
         return self
 
+    @model_validator(mode="after")
+    def _limits_of_github_com(self) -> Settings:
+        if self.github_write_interval == 0 and not self.is_enterprise_server:
+            raise ValueError("GITHUB_WRITE_INTERVAL must be more than 0 for github.com, which has limits")
+        return self
+
     @property
     def web_url(self) -> str:
         """GitHub's pages; on GitHub Enterprise Server the API's address without /api/v3."""
         if self.github_web_url is not None:
             return self.github_web_url
-        return GITHUB_WEB if self.github_api_url == GITHUB_API else self.github_api_url.removesuffix("/api/v3")
+        return self.github_api_url.removesuffix("/api/v3") if self.is_enterprise_server else GITHUB_WEB
+
+    @property
+    def is_enterprise_server(self) -> bool:
+        """Whether GitHub is another one than github.com, with an API and pages of its own."""
+        return self.github_api_url != GITHUB_API
 
     @property
     def base_url(self) -> str:

@@ -36,7 +36,9 @@ def reachable_database() -> Iterator[None]:
         state = str(getattr(error, "sqlstate", None) or "")
         if not (is_down(error) or isinstance(error, ValueError) or state.startswith(REFUSED)):
             raise
-        raise CommandError(f"The database (DATABASE_URL) cannot be used now: {error}") from error
+        # Errors of Python itself about a part of the address repeat it, and it may be one of the password.
+        why = "its address cannot be read" if type(error) is ValueError else error
+        raise CommandError(f"The database (DATABASE_URL) cannot be used now: {why}") from error
 
 
 @asynccontextmanager

@@ -115,20 +115,21 @@ def database_findings(facts: DatabaseFacts, *, embedded: bool) -> list[Finding]:
 
 
 def _schema(facts: DatabaseFacts, embedded: bool) -> Finding:
-    if facts.edited:
-        numbers = ", ".join(f"{number:04d}" for number in facts.edited)
+    fit = facts.fit
+    if fit.edited:
+        numbers = ", ".join(f"{number:04d}" for number in fit.edited)
         what = f"migrations {numbers} are not the files that were applied"
         return fail("migrations", what, "restore the files of the release that made them")
-    if facts.missing and embedded:
-        return ok("migrations", f"{len(facts.missing)} migrations will be applied by the next command that starts")
-    if facts.missing:
-        what = f"the database lacks {len(facts.missing)} migrations, from {facts.missing[0]:04d} on"
+    if fit.too_old:
+        what = f"this program is too old for the database, which needs one that has migration {fit.needed:04d}"
+        return fail("migrations", what, "start the newer release")
+    if fit.missing and embedded:
+        return ok("migrations", f"{len(fit.missing)} migrations will be applied by the next command that starts")
+    if fit.missing:
+        what = f"the database lacks {len(fit.missing)} migrations, from {fit.missing[0]:04d} on"
         return fail("migrations", what, "run: python app.py migrate")
-    if len(facts.ahead) > 1:
-        what = f"the database is {len(facts.ahead)} migrations newer than this program (up to {facts.ahead[-1]:04d})"
-        return fail("migrations", what, "start the release that made them")
-    if facts.ahead:
-        what = f"the database is one migration newer than this program ({facts.ahead[0]:04d})"
+    if fit.ahead:
+        what = f"the database is newer than this program, by migrations up to {fit.ahead[-1]:04d}; both work together"
         return warn("migrations", what, "finish the deployment of the newer release")
     return ok("migrations", "the schema is up to date")
 

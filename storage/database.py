@@ -148,27 +148,17 @@ async def session_connection(dsn: str) -> AsyncIterator[_Connection]:
 
 
 async def check_schema(pool: Pool) -> None:
-    """Raise SchemaError when the database is older than this code, or newer by more than one migration.
+    """Raise SchemaError when the database is older than this code, or newer and says that this code is too old for it.
 
-    One migration ahead is what a running release sees while its successor is being deployed. Also raises it for a
-    pooler that gives each transaction another connection.
+    A newer one is what a running release sees while its successor is being rolled out (storage/migrate.py). Also raises
+    it for a pooler that gives each transaction another connection.
     """
     await _refuse_transaction_pooling(pool)
-    expected = [migration.number for migration in migrate.available()]
-    try:
-        rows = await pool.fetch("SELECT number FROM schema_migration ORDER BY number")
-    except asyncpg.UndefinedTableError:
-        rows = []
-    applied = [int(row["number"]) for row in rows]
-    missing = sorted(set(expected) - set(applied))
-    ahead = sorted(set(applied) - set(expected))
-    if missing:
-        raise SchemaError(f"the database lacks migration {missing[0]:04d}: run `python app.py migrate`")
-    if len(ahead) > 1:
-        raise SchemaError(
-            f"the database is {len(ahead)} migrations newer than this program (up to {ahead[-1]:04d}): "
-            "start the release that made them"
-        )
+    fit = migrate.compare(migrate.available(), await migrate.read_applied(pool))
+    if fit.too_old:
+        raise SchemaError(fit.too_old)
+    if fit.missing:
+        raise SchemaError(f"the database lacks migration {fit.missing[0]:04d}: run `python app.py migrate`")
 
 
 async def _refuse_transaction_pooling(pool: Pool) -> None:

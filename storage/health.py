@@ -16,21 +16,15 @@ _TIMEOUT = 10.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
-    """A database that answers. `version`: PostgreSQL's major version.
-
-    Numbers of migrations: `missing` of ours that the database lacks, `ahead` that this code does not know, `edited`
-    whose file is not what was applied.
-    """
+    """A database that answers. `version`: PostgreSQL's major version; `fit`: how its schema fits to this code."""
 
     version: int
-    missing: tuple[int, ...]
-    ahead: tuple[int, ...]
-    edited: tuple[int, ...]
+    fit: migrate.Fit
 
     @property
     def readable(self) -> bool:
-        """Whether this code understands the schema (one migration ahead is a release being deployed)."""
-        return self.version >= OLDEST and not self.missing and not self.edited and len(self.ahead) <= 1
+        """Whether this code understands the schema (also one of a newer release that is being rolled out)."""
+        return self.version >= OLDEST and not (self.fit.missing or self.fit.edited or self.fit.too_old)
 
 
 async def inspect(dsn: str) -> DatabaseFacts:
@@ -40,20 +34,10 @@ async def inspect(dsn: str) -> DatabaseFacts:
     )
     try:
         version = connection.get_server_version().major
-        try:
-            rows = await connection.fetch("SELECT number, sha256 FROM schema_migration")
-        except asyncpg.UndefinedTableError:
-            rows = []
+        applied = await migrate.read_applied(connection)
     finally:
         await connection.close()
-    applied = {int(row["number"]): str(row["sha256"]) for row in rows}
-    ours = {migration.number: migration.sha256 for migration in migrate.available()}
-    return DatabaseFacts(
-        version=version,
-        missing=tuple(sorted(ours.keys() - applied.keys())),
-        ahead=tuple(sorted(applied.keys() - ours.keys())),
-        edited=tuple(sorted(number for number in ours.keys() & applied.keys() if ours[number] != applied[number])),
-    )
+    return DatabaseFacts(version, migrate.compare(migrate.available(), applied))
 
 
 # ------------------------------------------------------------------------------------------------- what /metrics shows

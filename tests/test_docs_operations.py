@@ -24,6 +24,7 @@ from storage import embedded, sealing, sweeping
 from storage.database import IDLE_TRANSACTION_TIMEOUT, LOCK_TIMEOUT, SESSION_SETTINGS, STATEMENT_TIMEOUT, open_pool
 from storage.embedded_programs import installed
 from storage.health import OLDEST
+from storage.migrate import Fit, available
 from storage.retention import KEEP_DEAD_BODIES, KEEP_RESULTS, KEEP_SENDERS
 from tests.support.bindings import bind
 from tests.support.embedded_server import FAST, open_folder, query
@@ -207,6 +208,17 @@ def test_figures_are_those_of_the_code() -> None:
     assert KEEP_DEAD_BODIES == KEEP_RESULTS == KEEP_SENDERS
     assert f"| after {KEEP_SENDERS.days} days |" in TEXT
     assert f"`none of {retry.ATTEMPTS} attempts came to an end`" in TEXT
+
+
+def test_what_a_program_says_that_is_too_old() -> None:
+    """The sentence by which an operator knows it is that of the code, and what stands before is where they look."""
+    too_old = Fit((), (41,), (), needed=41, newest=40).too_old
+    upgrade = " ".join(chapter("Upgrade, and going back").split())
+
+    assert too_old
+    assert f"*{too_old.partition(' (')[0]}*" in upgrade
+    assert "`grep '^-- needs:' storage/migrations/*.sql`" in upgrade
+    assert {migration.needs for migration in available()} == {0}, "operations.md says: until now all work beside it"
 
 
 def test_settings_that_a_pooler_must_ignore_are_those_of_our_connections() -> None:

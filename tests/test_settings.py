@@ -98,6 +98,7 @@ def test_each_missing_setting_is_one_line(command: str, missing: list[str]) -> N
         ("DATABASE_URL", "mysql://localhost/x"),
         ("GITHUB_APP_ID", "0"),
         ("GITHUB_WRITE_INTERVAL", "-1"),
+        ("GITHUB_WRITE_INTERVAL", "0"),
         ("GITHUB_WRITE_PROFILE", "fast"),
         ("REPORT_STATUS", "sometimes"),
         ("BINDING_MODE", "url"),
@@ -121,6 +122,46 @@ def test_a_wrong_value_is_one_line_naming_the_variable(name: str, value: str, mo
     message = str(caught.value)
     assert message.startswith(name)
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "LEGACY_DATABASE_URL"])
+@pytest.mark.parametrize(
+    "password", ["hunter22/x", "hunter22#x", "hunter22?x", "hunter22?x=y", "x@hunter22", "x@y:hunter22", "22/hunter22"]
+)
+def test_a_password_that_breaks_its_address_is_not_repeated(
+    name: str, password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line names the variable and how such characters are written; no piece of the password is in it."""
+    monkeypatch.setenv(name, f"postgresql://staff:{password}@db.example.com/stepgate")
+
+    with pytest.raises(SettingsError) as caught:
+        load("migrate")
+
+    message = str(caught.value)
+    assert message.startswith(f"{name}: cannot be read")
+    assert "%2F" in message
+    assert "hunter" not in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "stepgate:hunter22@db.example.com/stepgate",
+        "stepgate:hunter%2F22%40@db.example.com:5433/stepgate?sslmode=verify-full",
+        "one,two:5433,[::1]:5434/stepgate?target_session_attrs=read-write",
+        "/stepgate?host=/var/run/postgresql&port=6432&user=a@b",
+        "stepgate@%2Fvar%2Frun/stepgate?password=",
+    ],
+)
+def test_addresses_of_databases_in_all_their_forms(rest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several hosts, sockets, ports and parameters are taken as they are."""
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://{rest}")
+
+    found = load("migrate").database_url
+
+    assert found is not None
+    assert found.get_secret_value() == f"postgresql://{rest}"
 
 
 @pytest.mark.parametrize(

@@ -3,50 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from sandbox import Fault, Repository
+from sandbox import Fault
 from sandbox.effects import Lag, Reset, Truncate
-from tests.support.deliveries import WORK, World, world
-from tests.support.githost import WorkingCopy
-
-
-@dataclass(frozen=True)
-class Learner:
-    """A learner with a clone of their fork."""
-
-    here: World
-    fork: Repository
-    clone: WorkingCopy
-
-    async def push(self, number: int) -> str:
-        """Push that part of the work of the lab, and wait for the answer; the head."""
-        head = await self.clone.commit(dict(WORK[number]))
-        await self.clone.push()
-        await self.here.line.settle()
-        return head
-
-    def conclusions(self, sha: str) -> list[str]:
-        """What check runs of the head say."""
-        return [conclusion for _, conclusion in self.here.runs(self.fork, sha)]
+from tests.support.deliveries import world
+from tests.support.working import WorkingLearner, retry_at_once
 
 
 @pytest.fixture(name="learner")
-async def _learner(fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Learner]:
+async def _learner(
+    fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[WorkingLearner]:
     """A running App, whose retries come at once, and a learner."""
-    for module in ("worker", "publish"):
-        monkeypatch.setattr(f"bot.{module}.delay_before_retry", lambda *_: 0.02)
-    monkeypatch.setattr("bot.worker.pause", lambda: 0.02)
-    monkeypatch.setattr("bot.worker.POLL", 0.02)
+    retry_at_once(monkeypatch)
     async with world(fresh_database) as here:
-        fork = await here.learner("learner-one")
-        yield Learner(here, fork, await WorkingCopy.clone(here.line.sandbox, fork.full_name, "learner-one", tmp_path))
+        yield await WorkingLearner.enrol(here, tmp_path / "clone")
 
 
-async def test_a_report_whose_answer_was_lost_is_posted_once(learner: Learner) -> None:
+async def test_a_report_whose_answer_was_lost_is_posted_once(learner: WorkingLearner) -> None:
     """The check run is created and the connection reset: it is found by its external id, none is posted again."""
     sandbox = learner.here.line.sandbox
     reset = sandbox.faults.add(Fault(Reset(), method="POST", path="*/check-runs", times=1))
@@ -59,7 +36,7 @@ async def test_a_report_whose_answer_was_lost_is_posted_once(learner: Learner) -
     assert [each.request_json["head_sha"] for each in posted].count(head) == 1
 
 
-async def test_a_push_that_replicas_do_not_know_yet_is_judged_rightly(learner: Learner) -> None:
+async def test_a_push_that_replicas_do_not_know_yet_is_judged_rightly(learner: WorkingLearner) -> None:
     """The commit is unknown and the branch at its old head for some requests: the verdict comes later, and is right."""
     sandbox = learner.here.line.sandbox
     lag = sandbox.faults.add(Fault(Lag(), repository=learner.fork.id, times=3))
@@ -73,7 +50,7 @@ async def test_a_push_that_replicas_do_not_know_yet_is_judged_rightly(learner: L
     assert (push["state"], push["attempts"]) == ("done", 1), "waiting for replicas is no failed attempt"
 
 
-async def test_a_cut_body_is_read_again(learner: Learner) -> None:
+async def test_a_cut_body_is_read_again(learner: WorkingLearner) -> None:
     """A tree whose JSON is cut, and one that breaks off, are no reason for a verdict: they are asked for again."""
     sandbox = learner.here.line.sandbox
     cut = sandbox.faults.add(Fault(Truncate(), path="*/git/trees/*", times=1))

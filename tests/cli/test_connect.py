@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cli.connect import shared_governor
+from cli.connect import pool_on, shared_governor
+from cli.faults import CommandError
 from settings import Settings
 from storage.budgets import PAUSED
 from storage.database import open_pool
@@ -26,3 +27,11 @@ async def test_the_write_settings_are_those_of_the_governor(
         assert listener._callbacks[PAUSED] == [governor.heard]
     finally:
         await pool.close()
+
+
+async def test_an_address_that_cannot_be_read_is_not_repeated() -> None:
+    """What Python says of a part of the database's address stays unsaid: it may be part of the password."""
+    with pytest.raises(CommandError) as caught:
+        async with pool_on("postgresql:///course?port=hunter22"):
+            pass
+    assert str(caught.value) == "The database (DATABASE_URL) cannot be used now: its address cannot be read"

@@ -19,6 +19,7 @@ from github.manifest import Asked
 from rules.model import Account, AccountKind
 from settings import Settings
 from storage.health import DatabaseFacts
+from storage.migrate import Fit
 
 HERE = "https://stepgate.example.com"
 WEB = "https://github.example.com"
@@ -26,7 +27,8 @@ SECRET = "5f1d2c3b4a59687706152433425160af"
 OWNER = Account(5, "octo-staff", AccountKind.USER)
 APP = Registration(7, "stepgate", "Stepgate", OWNER, {}, ())
 GOOD_HOOK = Hook(f"{HERE}/webhook", "json", verified=True, has_secret=True)
-FACTS = DatabaseFacts(18, (), (), ())
+FIT = Fit((), (), (), needed=0, newest=30)
+FACTS = DatabaseFacts(18, FIT)
 
 
 def settings_with(**fields: Any) -> Settings:
@@ -127,11 +129,11 @@ def test_complete_sign_in_is_fine() -> None:
     [
         (FACTS, False, [Level.OK, Level.OK]),
         (replace(FACTS, version=13), False, [Level.FAIL]),
-        (replace(FACTS, missing=(12, 13)), False, [Level.OK, Level.FAIL]),
-        (replace(FACTS, missing=(12, 13)), True, [Level.OK, Level.OK]),
-        (replace(FACTS, ahead=(99,)), False, [Level.OK, Level.WARN]),
-        (replace(FACTS, ahead=(98, 99)), False, [Level.OK, Level.FAIL]),
-        (replace(FACTS, edited=(3,)), True, [Level.OK, Level.FAIL]),
+        (replace(FACTS, fit=replace(FIT, missing=(12, 13))), False, [Level.OK, Level.FAIL]),
+        (replace(FACTS, fit=replace(FIT, missing=(12, 13))), True, [Level.OK, Level.OK]),
+        (replace(FACTS, fit=replace(FIT, ahead=(98, 99))), False, [Level.OK, Level.WARN]),
+        (replace(FACTS, fit=replace(FIT, ahead=(98, 99), needed=98)), False, [Level.OK, Level.FAIL]),
+        (replace(FACTS, fit=replace(FIT, edited=(3,))), True, [Level.OK, Level.FAIL]),
     ],
 )
 def test_the_schema_is_older_newer_or_right(facts: DatabaseFacts, embedded: bool, expected: list[Level]) -> None:

@@ -80,6 +80,8 @@ ROWS: dict[str, tuple[str, ...]] = {
         "tests/bot/test_statuses.py::test_a_forged_status_is_replaced_at_once_and_audited",
         "tests/bot/test_reconciler.py::test_a_status_of_somebody_else_is_replaced",
         f"{_STORY}::test_an_edit_of_the_steps_file_changes_no_rule",
+        "tests/acceptance/test_forged_dates.py::test_a_late_push_of_commits_with_early_dates_is_late",
+        "tests/acceptance/test_forged_dates.py::test_forged_dates_change_no_verdict",
     ),
     "A16": (
         f"{_RULES}::test_a_pattern_bomb_ends_within_its_budget_and_nobody_waits",

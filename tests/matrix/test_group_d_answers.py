@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +11,17 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from sandbox import Fault, Repository
+from sandbox import Fault
 from sandbox.effects import Answer, Drop, Effect, Headers, Latency, Lose, Redirect, Token, Truncate
-from tests.support.deliveries import WORK, World, world
-from tests.support.githost import WorkingCopy
+from tests.support.deliveries import world
+from tests.support.working import WorkingLearner, retry_at_once
 
 QUICK = aiohttp.ClientTimeout(total=0.4, sock_connect=0.3, sock_read=0.2)
 FULL = {"metadata": "read", "contents": "read", "checks": "write", "statuses": "write"}
 
 
-@dataclass(frozen=True)
-class Learner:
-    """A learner with a clone of their fork."""
-
-    here: World
-    fork: Repository
-    clone: WorkingCopy
-
-    async def push(self, number: int) -> str:
-        """Push that part of the work of the lab, and wait for the answer; the head."""
-        head = await self.clone.commit(dict(WORK[number]))
-        await self.clone.push()
-        await self.here.line.settle()
-        return head
-
-    def conclusions(self, sha: str) -> list[str]:
-        """What check runs of the head say."""
-        return [conclusion for _, conclusion in self.here.runs(self.fork, sha)]
+class Learner(WorkingLearner):
+    """A learner to whose requests things happen."""
 
     def fault(self, effect: Effect, **match: Any) -> Any:
         """Let it happen to requests for the learner's repository."""
@@ -78,22 +61,14 @@ class Learner:
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries come at once."""
-    for module in ("worker", "publish"):
-        monkeypatch.setattr(f"bot.{module}.delay_before_retry", lambda *_: 0.02)
-    monkeypatch.setattr("bot.worker.pause", lambda: 0.02)
-    monkeypatch.setattr("bot.worker.POLL", 0.02)
-
-
-async def _enrol(here: World, folder: Path) -> Learner:
-    fork = await here.learner("learner-one")
-    return Learner(here, fork, await WorkingCopy.clone(here.line.sandbox, fork.full_name, "learner-one", folder))
+    retry_at_once(monkeypatch)
 
 
 @pytest.fixture(name="learner")
 async def _learner(fresh_database: str, tmp_path: Path) -> AsyncIterator[Learner]:
     """A running App and a learner."""
     async with world(fresh_database) as here:
-        yield await _enrol(here, tmp_path / "clone")
+        yield await Learner.enrol(here, tmp_path / "clone")
 
 
 async def test_time_outs_at_every_stage(learner: Learner) -> None:
@@ -214,7 +189,7 @@ async def test_a_permission_that_is_missing_and_then_accepted(fresh_database: st
     async with world(fresh_database, permissions=less) as here:
         sandbox = here.line.sandbox
         began = asyncio.get_running_loop().time()
-        learner = await _enrol(here, tmp_path / "clone")
+        learner = await Learner.enrol(here, tmp_path / "clone")
         head = await learner.push(0)
         assert asyncio.get_running_loop().time() - began < 8
         assert learner.conclusions(head) == []

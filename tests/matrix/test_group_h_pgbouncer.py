@@ -1,6 +1,4 @@
-"""Group H8: PgBouncer between the App and its database. Needs the program `pgbouncer` (Debian's package of that name),
-in PATH or named by TEST_PGBOUNCER; without it the tests of it are skipped.
-"""
+"""Group H8: PgBouncer between the App and its database. Needs the program `pgbouncer` (.ci/tools)."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ import pytest
 from storage.database import SESSION_SETTINGS, SchemaError, check_schema, open_pool
 from tests.support.learners import enrol, lab_file, open_course, open_lab
 from tests.support.line import running_line
-
-PROGRAM = os.environ.get("TEST_PGBOUNCER") or shutil.which("pgbouncer")
-needs_pgbouncer = pytest.mark.skipif(PROGRAM is None, reason="no program pgbouncer")
+from tests.support.programs import program
 
 IGNORED = ",".join(name for name in SESSION_SETTINGS if name not in ("application_name", "timezone"))
 
@@ -31,7 +27,7 @@ IGNORED = ",".join(name for name in SESSION_SETTINGS if name not in ("applicatio
 @contextmanager
 def pgbouncer(dsn: str, mode: str) -> Iterator[str]:
     """The database's address through a PgBouncer of this pool_mode."""
-    assert PROGRAM is not None
+    command = [program("pgbouncer"), "-q"]
     parts = urlsplit(dsn)
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     name, host, port = parts.path[1:], query.get("host", parts.hostname or ""), query.get("port", parts.port or 5432)
@@ -44,10 +40,9 @@ def pgbouncer(dsn: str, mode: str) -> Iterator[str]:
         f"unix_socket_dir={folder}\nlisten_port=6432\nauth_type=any\nauth_file={folder}/users\npool_mode={mode}\n"
         f"ignore_startup_parameters={IGNORED}\nlogfile={folder}/log\n"
     )
-    command = [PROGRAM, "-q", str(folder / "ini")]
     if os.geteuid() == 0:  # it refuses to run as root
-        command[1:1] = ["-u", pwd.getpwnam("nobody").pw_name]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command += ["-u", pwd.getpwnam("nobody").pw_name]
+    process = subprocess.Popen([*command, str(folder / "ini")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 10
         while not (folder / ".s.PGSQL.6432").exists():
@@ -61,7 +56,6 @@ def pgbouncer(dsn: str, mode: str) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@needs_pgbouncer
 async def test_session_pooling_works(fresh_database: str, tmp_path: Path) -> None:
     """With pool_mode session everything works: pushes are judged, notifications arrive."""
     with pgbouncer(fresh_database, "session") as dsn:
@@ -74,7 +68,6 @@ async def test_session_pooling_works(fresh_database: str, tmp_path: Path) -> Non
             assert learner.told(head) == ("success", "success")
 
 
-@needs_pgbouncer
 async def test_transaction_pooling_is_refused_at_the_start(fresh_database: str) -> None:
     """With pool_mode transaction prepared statements and LISTEN break now and then: a process does not start on it."""
     with pgbouncer(fresh_database, "transaction") as dsn:

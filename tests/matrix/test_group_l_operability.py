@@ -202,19 +202,44 @@ async def test_a_worker_answers_on_its_own_port(fresh_database: str, tmp_path: P
     running = await worker(fresh_database, tmp_path, port)
     try:
         root = f"http://127.0.0.1:{port}"
-        async with aiohttp.ClientSession() as http, asyncio.timeout(45):
-            while True:
-                with contextlib.suppress(aiohttp.ClientConnectorError):
-                    async with http.get(f"{root}/metrics") as answer:
-                        text = await answer.text()
-                        break
-                await asyncio.sleep(0.05)
+        _, text = await get(f"{root}/metrics")
+        async with aiohttp.ClientSession() as http:
             assert "stepgate_database_up 1.0" in text
             assert "stepgate_processing_seconds" in text
             async with http.get(f"{root}/readyz") as ready, http.get(f"{root}/") as page:
                 assert ((await ready.json())["checks"]["database"], page.status) == ("ok", 404)
             async with http.get(f"{root}/metrics", headers={"Host": "worker.example.com"}) as refused:
                 assert refused.status == 401
+    finally:
+        running.process.terminate()
+    assert (await running.finished())[0] == 0
+
+
+async def test_an_old_release_beside_a_newer_database(fresh_database: str, tmp_path: Path) -> None:
+    """Several migrations ahead, an old release migrates (nothing to do), starts and is ready. When the database says
+    that it is too old, a running one is not ready but goes on, and none starts: each says so in one sentence.
+    """
+    pool = await open_pool(fresh_database, min_size=0, max_size=1)
+    await pool.execute(
+        "INSERT INTO schema_migration (number, name, sha256) SELECT n, 'new', '' FROM generate_series(9001, 9005) AS n"
+    )
+    assert await (await command(fresh_database, tmp_path, "migrate")).finished() == (
+        0,
+        "Nothing to do: the database is newer than this program, by migrations up to 9005, and works with it.\n",
+    )
+    port = free_port()
+    running = await worker(fresh_database, tmp_path, port)
+    try:
+        assert (await get(f"http://127.0.0.1:{port}/readyz"))[0] == 200
+        await pool.execute("UPDATE schema_migration SET needs = 9002 WHERE number = 9004")
+        await pool.close()
+        status, text = await get(f"http://127.0.0.1:{port}/readyz")
+        sentence = "this program is too old for the database, which needs one that has migration 9002"
+        assert (status, sentence in text) == (503, True), text
+        for started in [await command(fresh_database, tmp_path, word) for word in ("migrate", "worker")]:
+            code, err = await started.finished()
+            assert (code, err.count(sentence), len(err.splitlines())) == (1, 1, 1), err
+        assert running.process.returncode is None
     finally:
         running.process.terminate()
     assert (await running.finished())[0] == 0
@@ -234,14 +259,34 @@ class Command:
 
 async def worker(dsn: str, folder: Path, port: int) -> Command:
     """Start `app.py worker` with a GitHub that does not answer."""
+    return await command(dsn, folder, "worker", METRICS_PORT=str(port), METRICS_TOKEN="7d1f0c2b9a8e6534f1d0")
+
+
+async def command(dsn: str, folder: Path, *words: str, **more: str) -> Command:
+    """Start a command of `app.py`, as one does who has set up the App."""
     settings = {
         "PATH": os.environ["PATH"],
         "DATABASE_URL": dsn,
         "GITHUB_API_URL": "http://127.0.0.1:9",
         "GITHUB_APP_ID": "1",
         "GITHUB_PRIVATE_KEY": private_key().replace("\n", "\\n"),
-        "METRICS_PORT": str(port),
-        "METRICS_TOKEN": "7d1f0c2b9a8e6534f1d0",
+        **more,
     }
-    command = (sys.executable, str(ROOT / "app.py"), "worker")
-    return Command(await asyncio.create_subprocess_exec(*command, cwd=folder, env=settings, stdout=-1, stderr=-1))
+    program = (sys.executable, str(ROOT / "app.py"), *words)
+    return Command(await asyncio.create_subprocess_exec(*program, cwd=folder, env=settings, stdout=-1, stderr=-1))
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+async def get(url: str) -> tuple[int, str]:
+    """Status and text of an address, as soon as somebody listens there."""
+    async with aiohttp.ClientSession() as http, asyncio.timeout(45):
+        while True:
+            with contextlib.suppress(aiohttp.ClientConnectorError):
+                async with http.get(url) as answer:
+                    return answer.status, await answer.text()
+            await asyncio.sleep(0.05)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -129,3 +132,71 @@ async def test_no_secret_is_shown_anywhere(fresh_database: str) -> None:
         assert any("learner-one" in text for text in shown)
         assert await here.leaks(here.logs.getvalue(), *shown) == []
         assert {"ghs_", "ghu_"} <= {credential[:4] for credential in here.credentials}
+
+
+class Broken:
+    """Stands for a method of a database whose errors tell everything it was given, as a careless driver's would."""
+
+    def __init__(self, told: str) -> None:
+        self._told = told
+
+    def __get__(self, _pool: object, _type: type) -> Any:
+        """Fail before anything is asked, whichever way it is called."""
+        raise RuntimeError(f"connection failed: {self._told}")
+
+
+def posts(here: World, session_id: str) -> Iterator[str]:
+    """Every address of the App that a form can be sent to."""
+    for route in here.line.web.router.routes():
+        if route.method == "POST" and route.resource is not None:
+            yield re.sub(
+                r"\{(\w+)[^}]*\}", lambda name: session_id if name[1] == "session_id" else "1", route.resource.canonical
+            )
+
+
+async def test_no_error_shows_a_secret(fresh_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither refusals (no such page, not for you, a form of one's own making) nor the pages and answers of a program
+    whose database fails, with all it was given in the error, show a secret or anything else of such an error.
+    """
+    password = "hunter22-of-the-database"
+    async with world(fresh_database, sign_in=True, staff={STAFF}) as here:
+        await here.learner("learner-one")
+        (session,) = await here.line.fetch("SELECT session_id::text FROM lab_session")
+        refusals = await failures(here, session["session_id"])
+        assert {303, 400, 401, 404} <= {status for status, _ in refusals}
+        assert max(status for status, _ in refusals) < 500
+
+        since = len(here.logs.getvalue())
+        broken = Broken(f"postgresql://staff:{password}@db.example.com/course")
+        for name in ("acquire", "fetch", "fetchrow", "fetchval", "execute"):
+            monkeypatch.setattr(type(here.line.pool), name, broken)
+        faults = await failures(here, session["session_id"])
+        assert await here.hook.post("push", b"{}") >= 500
+        monkeypatch.undo()
+        assert max(status for status, _ in faults) >= 500
+        assert password in here.logs.getvalue()[since:], "it is told to nobody but the log, which is scrubbed"
+        here.logs.truncate(here.logs.seek(since))
+
+        here.credentials |= {here.line.sandbox.client_secret, SESSION_KEY, password} - {""}
+        shown = [text for _, text in (*refusals, *faults)]
+        assert await here.leaks(*shown, *here.hook.answers) == []
+        here.credentials.discard(password)  # workers go on to log what failed then
+        assert not [text for text in shown if "RuntimeError" in text or "Traceback" in text]
+
+
+async def failures(here: World, session_id: str) -> list[tuple[int, str]]:
+    """Status and text, with headers, of what nobody and staff are answered at every address, and to every form."""
+    found = []
+    for who in ({}, {"account_id": STAFF, "login": "octo-staff", "staff": True}):
+        async with here.line.browser(**who) as me:  # type: ignore[arg-type]
+            asked = [("GET", path) for path in ("/nowhere", "/sessions/nobody", *addresses(here, session_id))]
+            asked += [("POST", path) for path in posts(here, session_id)]
+            for method, path in asked:
+                form = {"made": "up"} if method == "POST" else None
+                async with me.request(method, path, data=form, allow_redirects=False) as answer:
+                    text = ""
+                    with suppress(aiohttp.ClientPayloadError):  # a file that is broken off half-way
+                        async for piece in answer.content.iter_any():
+                            text += piece.decode(errors="replace")
+                found.append((answer.status, f"{method} {path} {dict(answer.headers)} {text}"))
+    return found

@@ -89,12 +89,55 @@ async def test_a_lower_number_that_comes_later_is_refused(empty_database: str, f
         await migrate(empty_database, folder=folder)
 
 
-async def test_a_database_of_a_newer_release_is_refused(empty_database: str, folder: Path) -> None:
-    """An old release does not touch a database that it does not know."""
-    (folder / "0900_later.sql").write_text("CREATE TABLE later ();")
+async def test_a_newer_database_that_bears_this_program_is_left_as_it_is(empty_database: str, folder: Path) -> None:
+    """An old release that migrates beside a database several migrations ahead has nothing to do."""
+    for number in (900, 901, 902):
+        (folder / f"0{number}_later.sql").write_text(f"-- needs: 0000\nCREATE TABLE later_{number} ();")
     await migrate(empty_database, folder=folder)
-    with pytest.raises(MigrationError, match=r"0900.*newer release"):
+    assert await migrate(empty_database) == []
+    assert (await applied(empty_database))[-3:] == [900, 901, 902]
+
+
+async def test_a_program_that_is_too_old_does_not_migrate(empty_database: str, folder: Path) -> None:
+    """What the database needs counts, whichever migration said it; with the needed one a program is new enough."""
+    (folder / "0900_replaces.sql").write_text("-- needs: 0000\nCREATE TABLE later ();")
+    shutil.copytree(folder, middle := folder.parent / "middle")
+    (folder / "0901_takes_away.sql").write_text("-- needs: 0900\nCREATE TABLE later_still ();")
+    (folder / "0902_adds.sql").write_text("-- needs: 0000\nCREATE TABLE last ();")
+    await migrate(empty_database, folder=folder)
+    sentence = r"^this program is too old for the database, which needs one that has migration 0900 .*newer release$"
+    with pytest.raises(MigrationError, match=sentence):
         await migrate(empty_database)
+    assert await migrate(empty_database, folder=middle) == []
+
+
+async def test_a_migration_of_others_below_ours_is_refused(empty_database: str, folder: Path) -> None:
+    """Two lines of releases that each made their own migrations do not mix."""
+    shutil.copytree(folder, other := folder.parent / "other")
+    (folder / "0900_theirs.sql").write_text("-- needs: 0000\nCREATE TABLE theirs ();")
+    await migrate(empty_database, folder=folder)
+    (other / "0901_ours.sql").write_text("-- needs: 0000\nCREATE TABLE ours ();")
+    with pytest.raises(MigrationError, match=r"has migration 0900, which this program does not know"):
+        await migrate(empty_database, folder=other)
+
+
+def test_every_new_migration_says_which_programs_work_beside_it() -> None:
+    """Whoever writes a migration has thought of the programs that still run: one line of it says so."""
+    for migration in available():
+        said = re.findall(r"^-- needs: (\d{4})$", migration.sql, re.MULTILINE)
+        assert len(said) == 1 or migration.number < 30, f"{migration.number:04d}: see the head of storage/migrate.py"
+        assert [migration.needs] == [int(each) for each in said] or (migration.needs, said) == (0, [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["-- needs: 901", "-- needs: 0901", "-- needs:", "-- needs: none", "-- needs: 0000\n-- needs: 0001"],
+)
+def test_a_line_that_says_badly_what_is_needed_is_refused(folder: Path, line: str) -> None:
+    """One number of four digits, of this migration or an earlier one; the error names the file."""
+    (folder / "0900_later.sql").write_text(f"{line}\nSELECT 1;")
+    with pytest.raises(MigrationError, match=r"^0900_later.sql: one line says .*-- needs: NNNN"):
+        available(folder)
 
 
 async def test_a_failing_migration_leaves_nothing_behind(empty_database: str, folder: Path) -> None:
@@ -208,16 +251,28 @@ class TestCheckSchema:
             await self.check(empty_database)
 
     async def test_a_newer_database(self, empty_database: str, folder: Path) -> None:
-        """One migration ahead is a deployment in progress; two are refused."""
+        """Any number of migrations ahead is a release being rolled out, until one says that this program is too old."""
         await migrate(empty_database)
         await self.check(empty_database)
-        (folder / "0900_one.sql").write_text("CREATE TABLE one ();")
+        for number in range(900, 905):
+            (folder / f"0{number}_more.sql").write_text(f"-- needs: 0000\nCREATE TABLE more_{number} ();")
         await migrate(empty_database, folder=folder)
         await self.check(empty_database)
-        (folder / "0901_two.sql").write_text("CREATE TABLE two ();")
+        (folder / "0905_end.sql").write_text("-- needs: 0905\nCREATE TABLE end_ ();")
         await migrate(empty_database, folder=folder)
-        with pytest.raises(SchemaError, match="2 migrations newer"):
+        with pytest.raises(SchemaError, match=r"^this program is too old .* 0905 .*: start the newer release$"):
             await self.check(empty_database)
+
+    async def test_a_database_from_before_needs_were_told(self, empty_database: str, tmp_path: Path) -> None:
+        """A database without the column is an older one: it is refused with the command that helps, and migrated."""
+        for migration in sorted(FOLDER.glob("*.sql")):
+            if int(migration.name[:4]) < 30:
+                shutil.copy(migration, tmp_path)
+        await migrate(empty_database, folder=tmp_path)
+        with pytest.raises(SchemaError, match="lacks migration 0030"):
+            await self.check(empty_database)
+        assert (await migrate(empty_database))[0].startswith("0030_")
+        await self.check(empty_database)
 
 
 def test_the_lock_fits_into_postgresqls_number() -> None:

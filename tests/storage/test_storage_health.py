@@ -15,7 +15,7 @@ async def test_a_current_database_is_readable(fresh_database: str) -> None:
     facts = await health.inspect(fresh_database)
 
     assert facts.version >= health.OLDEST
-    assert (facts.missing, facts.ahead, facts.edited) == ((), (), ())
+    assert (facts.fit.missing, facts.fit.ahead, facts.fit.edited, facts.fit.too_old) == ((), (), (), None)
     assert facts.readable
 
 
@@ -30,8 +30,25 @@ async def test_missing_foreign_and_edited_migrations_are_told_apart(fresh_databa
 
     facts = await health.inspect(fresh_database)
 
-    assert (facts.missing, facts.ahead, facts.edited) == ((last,), (9001,), (2,))
+    assert (facts.fit.missing, facts.fit.ahead, facts.fit.edited) == ((last,), (9001,), (2,))
     assert not facts.readable
+
+
+async def test_a_newer_database_is_readable_unless_it_says_otherwise(fresh_database: str) -> None:
+    """Migrations that this code does not know do not matter; that one of them is needed does."""
+    connection = await asyncpg.connect(fresh_database)
+    try:
+        await connection.execute(
+            "INSERT INTO schema_migration (number, name, sha256) VALUES (9001, 'a', 'y'), (9002, 'b', 'z')"
+        )
+        assert (await health.inspect(fresh_database)).readable
+        await connection.execute("UPDATE schema_migration SET needs = 9001 WHERE number = 9002")
+        facts = await health.inspect(fresh_database)
+    finally:
+        await connection.close()
+
+    assert not facts.readable
+    assert "has migration 9001" in str(facts.fit.too_old)
 
 
 async def test_an_empty_database_lacks_all(fresh_database: str) -> None:
@@ -41,7 +58,7 @@ async def test_an_empty_database_lacks_all(fresh_database: str) -> None:
 
     facts = await health.inspect(fresh_database)
 
-    assert facts.missing == tuple(migration.number for migration in available())
+    assert facts.fit.missing == tuple(migration.number for migration in available())
     assert await connection.fetchval("SELECT to_regclass('schema_migration')") is None
     await connection.close()
 
