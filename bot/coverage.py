@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from weakref import WeakKeyDictionary
 
 import structlog
 
+from bot.lag import NotYetError
 from bot.services import Services
+from github.client import GitHubApp
+from github.concurrency import NextFlight
 from github.errors import InstallationError, InstallationGone, InstallationSuspended, NotFound
 from rules.lifecycle import AwayCode, seen, worth_a_look
 from rules.model import InstallationState, Lineage, Repo, RepoMapping
@@ -23,8 +28,12 @@ log = structlog.get_logger(__name__)
 ROUNDS = 5
 
 
-class CoverageRaceError(Exception):
-    """The installation kept changing while it was read. Our fault; the delivery is retried."""
+# Readings of installations in this process, by the App's client: many lanes may want the same one at once.
+_READINGS: WeakKeyDictionary[GitHubApp, NextFlight[int, int]] = WeakKeyDictionary()
+
+
+class CoverageRaceError(NotYetError):
+    """The installation kept changing while it was read: others stored what they read, so all get on. Tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,17 @@ async def refresh_installation(
 
     `told`: repository id -> why it is not covered, where that is known better. Returns how many sessions changed.
     Raises InstallationGone when it was deleted (which is then stored, if it was known), and other GitHubErrors.
+    Whoever asks while it is being read shares the next reading with all others who do, unless `told` something.
     """
+    if told:
+        return await _read_installation(services, installation_id, told)
+    readings = _READINGS.setdefault(services.app, NextFlight())
+    return await readings.run(installation_id, partial(_read_installation, services, installation_id))
+
+
+async def _read_installation(
+    services: Services, installation_id: int, told: Mapping[int, AwayCode] | None = None
+) -> int:
     pool, client = services.pool, services.app.installation(installation_id)
     for _ in range(ROUNDS):
         before = await lifecycle.known(pool, installation_id)
@@ -65,6 +84,7 @@ async def refresh_installation(
         if await lifecycle.store_installation(pool, installation, before, listed, looks):
             await lifecycle.take_over_names(pool, installation_id)
             await _follow_templates(services, installation_id)
+            await lifecycle.send_again_for(pool, installation_id)
             return await lifecycle.settle(pool, installation_id, told)
     raise CoverageRaceError(f"installation {installation_id} changed each time while it was read")
 

@@ -41,12 +41,14 @@ class Access:
         self._tokens = TokenSource(lambda: mint(dict(self._wanted)), now=now)
         self._away: InstallationError | None = None
         self._away_until = 0.0
+        self._renewals = 0
         self._now = now
         self._sleep = sleep
 
     def renew(self) -> None:
         """Something of the installation changed: the next request is sent whatever we knew, with a new token."""
         self._away = None
+        self._renewals += 1
         self._tokens.drop()
 
     def needs(self, permissions: Mapping[str, str]) -> None:
@@ -62,11 +64,13 @@ class Access:
         be suspended or deleted, nothing is sent. Raises GitHubError.
         """
         self._refuse_while_away()
+        renewals = self._renewals
         try:
             return await self._send(request)
         except InstallationError as error:
-            self._tokens.drop()
-            self._away, self._away_until = error, self._now() + AWAY_FOR
+            if renewals == self._renewals:  # else it tells of how it was before we heard of the change
+                self._tokens.drop()
+                self._away, self._away_until = error, self._now() + AWAY_FOR
             raise
 
     async def _send(self, request: Request) -> Answer:

@@ -16,10 +16,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from github.refusals import server_time
+from github.refusals import number, server_time
 
 # The budgets of so many installations are remembered by a process; one label for each would be too many for Prometheus.
 _KEEP = 10_000
+_HEADERS = ("remaining", "limit", "reset")
 _APP = 0  # the App's own budget (github.client)
 
 
@@ -40,17 +41,12 @@ class Allowances(Collector):
 
     def seen(self, installation_id: int, headers: Mapping[str, str]) -> None:
         """Take what an answer tells. Headers that are missing or odd tell nothing."""
-        try:
-            remaining = int(headers["x-ratelimit-remaining"])
-            limit = int(headers["x-ratelimit-limit"])
-            reset = int(headers["x-ratelimit-reset"])
-        except (KeyError, ValueError):
-            return
-        if limit <= 0:
+        remaining, limit, reset = (number(headers.get(f"x-ratelimit-{name}")) for name in _HEADERS)
+        if remaining is None or not limit or reset is None:
             return
         now = self._now()
         ends = now + reset - (server_time(headers) or now)
-        self._seen[installation_id] = _Seen(max(0.0, min(1.0, remaining / limit)), ends)
+        self._seen[installation_id] = _Seen(min(1.0, remaining / limit), ends)
 
     def collect(self) -> Iterator[Metric]:
         """The lowest parts that are left, of the App itself and of the installations; nothing if nothing is known."""

@@ -90,8 +90,9 @@ class RepositoryModel(_Model):
 
 
 class RepositoriesModel(_Model):
-    """GET /installation/repositories, one page."""
+    """GET /installation/repositories, one page. `total_count`: of all pages."""
 
+    total_count: int | None = None
     repositories: tuple[RepositoryModel, ...]
 
 

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from github import answers
 from github.answers import read
-from github.errors import InstallationGone, Misconfigured, NotFound, Rejected, Unauthorized
+from github.errors import InstallationGone, Misconfigured, NotFound, Rejected, Transient, Unauthorized
 from github.governor import Governor, MemoryGovernor
 from github.installation import InstallationClient, repository_path
 from github.permissions import common
@@ -80,12 +80,21 @@ class GitHubApp:
         return read(answers.AppModel, (await self.get("app")).data).value()
 
     async def installation_record(self, installation_id: int) -> Installation:
-        """The installation's account, state and permissions as of now. InstallationGone: it was deleted."""
+        """The installation's account, state and permissions as of now. InstallationGone: it was deleted.
+
+        That is for ever, so one 404 does not do: a replica may not know a new installation yet. The list of all must
+        not have it either.
+        """
         try:
             answer = await self.get(f"app/installations/{installation_id:d}")
         except NotFound as error:
-            raise InstallationGone(str(error), installation_id=installation_id) from None
-        return read(answers.InstallationModel, answer.data).value()
+            missing = error
+        else:
+            return read(answers.InstallationModel, answer.data).value()
+        async for listed in self.installations():
+            if listed.installation_id == installation_id:
+                return listed
+        raise InstallationGone(str(missing), installation_id=installation_id)
 
     async def installation_of(self, full_name: str) -> Installation | None:
         """The installation that covers a repository; None: the App is not installed there, or there is no such one."""
@@ -112,7 +121,8 @@ class GitHubApp:
         page: str | None = "app/installations?per_page=100"
         while page is not None and page not in seen:
             seen.add(page)
-            answer = await self.get(page)
+            # not conditional: another installation on a new page leaves this one unchanged, with the link that it had
+            answer = await self.get(page, cacheable=False)
             # What is no list is no installation either, and refused as such.
             for item in answer.data if isinstance(answer.data, list) else [answer.data]:
                 yield read(answers.InstallationModel, item).value()
@@ -123,7 +133,8 @@ class GitHubApp:
         try:
             return await self._token(installation_id, wanted)
         except NotFound as error:
-            raise InstallationGone(str(error), installation_id=installation_id) from None
+            await self.installation_record(installation_id)  # InstallationGone, as a rule
+            raise Transient(str(error)) from None
         except Rejected as error:
             refused = error  # "The permissions requested are not granted to this installation."
         record = await self.installation_record(installation_id)
@@ -148,16 +159,17 @@ class GitHubApp:
     async def _send(self, request: Request, key: int = _APP) -> Answer:
         """Send as the App itself; once more if the JWT was refused and the answer shows that our clock is to blame.
 
-        Repeating is safe for writes too: 401 means that nothing was done. `key`: whose budget it counts for.
+        Repeating is safe for writes too: 401 means that nothing was done. `key`: for which installation. Limits that
+        GitHub tells are the App's: they neither stop that installation nor leave others going on.
         """
         clock = self._transport.clock
         skew = clock.skew
         try:
-            return await self._transport.send(request, self._jwt(), key)
+            return await self._transport.send(request, self._jwt(), key, payer=_APP)
         except Unauthorized:
             if abs(clock.skew - skew) < JWT_TOLERANCE:
                 raise
-        return await self._transport.send(request, self._jwt(), key)
+        return await self._transport.send(request, self._jwt(), key, payer=_APP)
 
     def _jwt(self) -> Credential:
         issued = int(self._transport.clock.now())

@@ -22,6 +22,8 @@ _WORDS = frozenset(
     workflows
     """.split()  # noqa: SIM905 (a list of them fills a page)
 )
+# What follows these is a parameter, whatever it is called: a branch may have the name of any word above.
+_BEFORE_NAMES = frozenset("blobs commits compare heads members orgs statuses tags trees users".split())  # noqa: SIM905
 
 
 def points_of(method: str) -> int:
@@ -33,7 +35,12 @@ def points_of(method: str) -> int:
 def endpoint_of(path: str) -> str:
     """The endpoint of a path, relative to the API's root and still percent-encoded: "repos/{}/{}/check-runs"."""
     parts = path.partition("?")[0].strip("/").split("/")
-    named = [part if part in _WORDS else "{}" for part in parts]
+    if parts[0] == "repositories" and len(parts) > 1:  # the same endpoints, where renamed repositories redirect to
+        parts = ["repos", *parts]
     if parts[0] == "repos":  # owners and repositories may be named like anything
-        named[1:3] = ["{}"] * len(named[1:3])
+        parts[1:3] = [""] * len(parts[1:3])
+    named: list[str] = []
+    for part in parts:
+        is_word = part in _WORDS and not (named and named[-1] in _BEFORE_NAMES)
+        named.append(part if is_word else "{}")
     return "/".join(named)

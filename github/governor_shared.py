@@ -82,6 +82,7 @@ class _State:
     writers: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
     limit: RateLimited | None = None
+    untold: RateLimited | None = None  # the database was away when GitHub set it
     no_write_until: float = 0.0
     next_write: float = 0.0  # without the database only
     used_at: float = 0.0
@@ -127,6 +128,7 @@ class SharedGovernor:
         state = self._state(key)
         state.users += 1
         try:
+            await self._tell_what_is_untold(key, state)
             self._refuse_while_paused(state)
             await self._say_that_we_are_here()
             places = state.writes if write else state.reads
@@ -145,6 +147,8 @@ class SharedGovernor:
     async def pause(self, key: int, limit: RateLimited) -> RateLimited:
         """See `Governor`."""
         state = self._state(key)
+        if state.limit is None or state.limit.until <= self._now():
+            self._remember(state, limit)  # at once: the database may take its time, or the caller be cancelled
         held = await self._ask(
             lambda: self._budgets.pause(
                 key,
@@ -155,7 +159,9 @@ class SharedGovernor:
                 forgiven=FORGIVEN_AFTER,
             )
         )
-        if held is not None:
+        if held is None:
+            state.untold = limit
+        else:
             limit = self._limited(str(limit), held.wait, held.kind, named=held.named)
         self._remember(state, limit)
         return state.limit or limit
@@ -244,6 +250,8 @@ class SharedGovernor:
         used = known.lease_size - known.leased
         wanted = max(points, min(MOST_LEASE, max(LEAST_LEASE, 2 * used)))
         most = self.rules.points
+        if state.limit is not None and self._now() < state.limit.until + FORGIVEN_AFTER:
+            most = min(most, SHARED_POINTS)  # whatever the setting says, there are limits
         grant = await self._ask(lambda: self._budgets.lease_reads(key, endpoint, most, wanted, points))
         if grant is None:
             grant = self._read_alone(known, points)
@@ -304,6 +312,12 @@ class SharedGovernor:
         limit, now = state.limit, self._now()
         if limit is not None and now < limit.until:
             raise self._limited(str(limit), limit.until - now, limit.kind, named=limit.explicit)
+
+    async def _tell_what_is_untold(self, key: int, state: _State) -> None:
+        """Tell the other processes of a limit that came while the database was away, if it still holds."""
+        limit, state.untold = state.untold, None
+        if limit is not None and limit.until > self._now():
+            await self.pause(key, limit)
 
     def _refuse(self, state: _State, grant: Grant) -> NoReturn:
         """Raise what a refused grant means."""

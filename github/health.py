@@ -18,6 +18,8 @@ from github.permissions import lacking
 from github.refusals import server_time
 from rules.model import Account, AccountKind
 
+# `insecure_ssl` when the certificate is checked (REST docs, webhooks: "0" or 0); anything else is told as not checked.
+_VERIFIED = ("", "0", "0.0")
 # Answers for people come soon or not at all (seconds).
 _TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
 
@@ -70,7 +72,7 @@ async def registration(app: GitHubApp) -> Registration:
 async def hook(app: GitHubApp) -> Hook:
     """The App's webhook as configured on GitHub (GET /app/hook/config). Raises GitHubError."""
     model = read(_HookModel, (await app.get("app/hook/config", cacheable=False)).data)
-    return Hook(model.url, model.content_type, float(model.insecure_ssl or 0) == 0, bool(model.secret))
+    return Hook(model.url, model.content_type, str(model.insecure_ssl).strip() in _VERIFIED, bool(model.secret))
 
 
 async def newest_deliveries(app: GitHubApp, count: int) -> tuple[LoggedDelivery, ...]:

@@ -86,12 +86,19 @@ class InstallationClient:
         return model.repo(), model.lineage()
 
     async def repositories(self) -> tuple[Listed, ...]:
-        """All repositories of the installation; never a part of them."""
-        found: list[Listed] = []
+        """All repositories of the installation; never a part of them.
+
+        Transient when their number changes between two pages: what moves up a page then is on none that was read.
+        """
+        found: dict[int, Listed] = {}
+        totals: set[int | None] = set()
         async for data in self.pages("installation/repositories?per_page=100"):
-            listed = read(answers.RepositoriesModel, data).repositories
-            found += [Listed(item.id, item.full_name, item.fork) for item in listed]
-        return tuple(found)
+            page = read(answers.RepositoriesModel, data)
+            found |= {item.id: Listed(item.id, item.full_name, item.fork) for item in page.repositories}
+            totals.add(page.total_count)
+        if len(totals) > 1:
+            raise Transient("the installation's repositories changed while they were read")
+        return tuple(found.values())
 
     # ------------------------------------------------------------------------------------------------------- accounts
 

@@ -48,34 +48,37 @@ class Places:
         self.taken = 0
 
     async def free(self) -> None:
-        """Wait until there is a place, without taking it."""
-        while self.taken >= self._limit():
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled():
-                    self._wake()  # it was meant for somebody who still waits
-                raise
+        """Wait until there is a place, without keeping it."""
+        await self.take()
+        self.give_back()
 
     async def take(self) -> None:
-        """Wait for a place and take it."""
-        await self.free()
-        self.taken += 1
+        """Wait for a place and take it. Who comes later is served later, however busy it is."""
+        if not self._waiters and self.taken < self._limit():
+            self.taken += 1
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self._hand_out()  # the limit may have grown
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.give_back()  # it was handed over, and is not wanted any more
+            raise
 
     def give_back(self) -> None:
         """Leave a place."""
         self.taken -= 1
-        self._wake()
+        self._hand_out()
 
-    def _wake(self) -> None:
-        free = self._limit() - self.taken
-        while free > 0 and self._waiters:
+    def _hand_out(self) -> None:
+        """Give the free places to those who have waited longest. They are taken from now on: nobody can be faster."""
+        while self._waiters and self.taken < self._limit():
             waiter = self._waiters.popleft()
             if not waiter.done():
+                self.taken += 1
                 waiter.set_result(None)
-                free -= 1
 
 
 class RecentPoints:

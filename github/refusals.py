@@ -95,8 +95,8 @@ def spent(headers: Mapping[str, str], context: Context) -> RateLimited | None:
     The reserve is for requests that are under way, in any process, so that none of them is refused.
     GitHub Enterprise Server sends no such headers unless its limits are switched on.
     """
-    remaining = _number(headers.get("x-ratelimit-remaining"))
-    reserve = min(PRIMARY_RESERVE, (_number(headers.get("x-ratelimit-limit")) or 0.0) * PRIMARY_RESERVE_PART)
+    remaining = number(headers.get("x-ratelimit-remaining"))
+    reserve = min(PRIMARY_RESERVE, (number(headers.get("x-ratelimit-limit")) or 0.0) * PRIMARY_RESERVE_PART)
     if remaining is None or remaining > reserve:
         return None
     wait = _until_reset(headers, context.now)
@@ -140,7 +140,7 @@ def _limit(status: int, headers: Mapping[str, str], message: str, text: str, now
         return _limited("secondary", asked, text, now, explicit=True)
     if any(known in words for known in _SECONDARY_TEXTS):
         return _limited("secondary", SECONDARY_PAUSE, text, now, explicit=False)
-    if _number(headers.get("x-ratelimit-remaining")) == 0 or _PRIMARY_TEXT in words:
+    if number(headers.get("x-ratelimit-remaining")) == 0 or _PRIMARY_TEXT in words:
         wait = _until_reset(headers, now)
         return _limited("primary", SECONDARY_PAUSE if wait is None else wait, text, now, explicit=wait is not None)
     if status == 429:
@@ -158,7 +158,7 @@ def _limited(
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds of Retry-After, which is a number or an HTTP date (RFC 9110, 10.2.3); None if absent or unreadable."""
     value = headers.get("retry-after")
-    seconds = _number(value)
+    seconds = number(value)
     if seconds is not None:
         return max(0.0, seconds)
     date = _http_date(value)
@@ -169,13 +169,13 @@ def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 def _until_reset(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds until x-ratelimit-reset, by GitHub's own clock if it sent it: ours may be wrong."""
-    reset = _number(headers.get("x-ratelimit-reset"))
+    reset = number(headers.get("x-ratelimit-reset"))
     if reset is None:
         return None
     return reset - (server_time(headers) or now) + RESET_MARGIN
 
 
-def _number(value: str | None) -> float | None:
+def number(value: str | None) -> float | None:
     """A count or time of a header: ASCII digits, at most 15; anything else is no number."""
     text = (value or "").strip()
     return float(text) if text.isascii() and text.isdigit() and len(text) <= 15 else None

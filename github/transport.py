@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ from github import calls
 from github.allowance import ALLOWANCES
 from github.clock import GitHubClock
 from github.endpoints import endpoint_of, points_of
-from github.errors import GitHubError, Misconfigured, RateLimited, TooLarge, Transient, UnsafeAddress
+from github.errors import GitHubError, Misconfigured, RateLimited, TooLarge, Transient, UnknownOutcome, UnsafeAddress
 from github.governor import Governor
 from github.refusals import Context, lost, refusal, spent
 
@@ -139,49 +140,75 @@ class Transport:
             etag_cache_bytes, lambda kept: len(kept.raw.body) + 512
         )
 
-    async def send(self, request: Request, credential: Credential, installation_id: int) -> Answer:
+    async def send(
+        self, request: Request, credential: Credential, installation_id: int, *, payer: int | None = None
+    ) -> Answer:
         """Send `request` when the governor lets it, and return its answer; every failure is a GitHubError.
 
         `installation_id`: 0 for the App itself. It is the governor's key and parts what is kept for conditional
-        requests (a 304 costs nothing of the primary limit: REST docs, best practices).
+        requests (a 304 costs nothing of the primary limit: REST docs, best practices). `payer`: whose limits the
+        answer tells of, if that is another one. A redirect is a request of its own, to GitHub's limits as to ours.
         """
         context = Context(request.what, installation_id, request.repeatable, self._now)
-        endpoint, points = endpoint_of(self._relative(request.url)), points_of(request.method)
-        async with self._governor.turn(installation_id, write=not request.repeatable, endpoint=endpoint, points=points):
+        if self._http.closed:
+            raise Transient(f"{context.what}: our HTTP session is closed")
+        payer = installation_id if payer is None else payer
+        body = None if request.body is None else json.dumps(request.body).encode()
+        url = self._inside(_joined(self._base, request.url, context), context)
+        for _ in range(_MAX_REDIRECTS + 1):
+            got = await self._in_turn(request, url, body, credential, context, payer=payer)
+            if isinstance(got, Answer):
+                return got
+            url = got
+        raise Transient(f"{context.what}: more than {_MAX_REDIRECTS} redirects")
+
+    async def _in_turn(
+        self,
+        request: Request,
+        url: URL,
+        body: bytes | None,
+        credential: Credential,
+        context: Context,
+        *,
+        payer: int,
+    ) -> Answer | URL:
+        """One request when the governor lets it: its answer, or where a redirect leads to."""
+        key = context.installation_id
+        endpoint, points = endpoint_of(url.raw_path.removeprefix(self._base.raw_path)), points_of(request.method)
+        turn = self._governor.turn(key, write=not request.repeatable, endpoint=endpoint, points=points)
+        async with turn, self._unless_stopped(payer, key):
             try:
-                answer = await self._counted(request, credential, context)
+                got = await self._counted(request, url, body, credential, context)
             except RateLimited as refused:  # told while still in turn: the next writer must find it
-                limit = await self._governor.pause(installation_id, refused)
+                limit = await self._governor.pause(payer, refused)
             else:
-                if used_up := spent(answer.headers, context):
-                    await self._governor.pause(installation_id, used_up)
-                return answer
-            raise limit
+                if isinstance(got, Answer) and (used_up := spent(got.headers, context)):
+                    await self._governor.pause(payer, used_up)
+                return got
+        raise limit
 
-    def _relative(self, url: str) -> str:
-        """`url` without the API's root: links of pages are absolute."""
-        return url.removeprefix(str(self._base))
+    @asynccontextmanager
+    async def _unless_stopped(self, payer: int, key: int) -> AsyncIterator[None]:
+        """RateLimited while a limit of GitHub stops who pays, if that is not who is in turn already."""
+        if payer == key:
+            yield
+            return
+        async with self._governor.turn(payer, write=False, points=0):
+            yield
 
-    async def _counted(self, request: Request, credential: Credential, context: Context) -> Answer:
+    async def _counted(
+        self, request: Request, url: URL, body: bytes | None, credential: Credential, context: Context
+    ) -> Answer | URL:
         try:
-            answer = await self._followed(request, credential, context)
+            raw = await self._conditional(request, url, body, credential, context)
+            if raw.status in _REDIRECTS:
+                return self._inside(_joined(url, raw.headers.get("location"), context), context)
+            answer = _answer(raw, context)
         except GitHubError as error:
             calls.count(request.method, request.url, credential.scheme, calls.outcome_of(error))
             raise
         calls.count(request.method, request.url, credential.scheme, "unchanged" if answer.unchanged else "fine")
         return answer
-
-    async def _followed(self, request: Request, credential: Credential, context: Context) -> Answer:
-        if self._http.closed:
-            raise Transient(f"{context.what}: our HTTP session is closed")
-        body = None if request.body is None else json.dumps(request.body).encode()
-        url = self._inside(_joined(self._base, request.url, context), context)
-        for _ in range(_MAX_REDIRECTS + 1):
-            raw = await self._conditional(request, url, body, credential, context)
-            if raw.status not in _REDIRECTS:
-                return _answer(raw, context)
-            url = self._inside(_joined(url, raw.headers.get("location"), context), context)
-        raise Transient(f"{context.what}: more than {_MAX_REDIRECTS} redirects")
 
     def _inside(self, url: URL, context: Context) -> URL:
         """`url` (dot segments are resolved by then) if it belongs to the API; any other would be handed a token."""
@@ -229,7 +256,7 @@ class Transport:
             async with self._http.request(
                 request.method, url, headers=headers, data=body, allow_redirects=False, timeout=self._timeout
             ) as response:
-                ALLOWANCES.seen(context.installation_id, response.headers)
+                _note_allowance(credential, context.installation_id, response.headers)
                 self.clock.heard(response.headers, asked_at)
                 return _Raw(response.status, response.headers, await _read(response, request))
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -237,6 +264,16 @@ class Transport:
         finally:
             headers.clear()  # tracebacks with local variables must not show the credential
         raise failure
+
+
+def _note_allowance(credential: Credential, installation_id: int, headers: Mapping[str, str]) -> None:
+    """The budget is that of the credential: what the App asks for an installation is paid by the App, and what people
+    ask with tokens of their own (no installation) is no budget of ours.
+    """
+    if credential.scheme == "jwt":
+        ALLOWANCES.seen(0, headers)
+    elif installation_id:
+        ALLOWANCES.seen(installation_id, headers)
 
 
 def _base(api_url: str) -> URL:
@@ -270,7 +307,8 @@ async def _read(response: aiohttp.ClientResponse, request: Request) -> bytes:
         if size > request.max_body:
             response.close()
             if response.status < 300:
-                raise TooLarge(f"{request.what}: the answer is larger than {request.max_body} bytes")
+                what = f"{request.what}: the answer is larger than {request.max_body} bytes"
+                raise TooLarge(what) if request.repeatable else UnknownOutcome(what)
             break
     return b"".join(chunks)
 

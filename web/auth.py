@@ -87,7 +87,8 @@ def add_routes(app: web.Application, site: Site) -> None:
 
 
 async def _open_desk(app: web.Application) -> AsyncIterator[None]:
-    async with aiohttp.ClientSession() as http:
+    # what GitHub sets for one person is not sent back for the next
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         app[DESK] = Desk(http, TTLCache(MOST_USED, ATTEMPT))
         yield
 

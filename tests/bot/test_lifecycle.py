@@ -265,6 +265,28 @@ async def test_an_overtaken_reading_is_made_again(line: Line, learner: Learner) 
     assert await standing(learner) == ("IN_PROGRESS", None)
 
 
+async def test_many_first_looks_at_once_share_a_reading(line: Line, learner: Learner) -> None:
+    """Forty repositories of a new installation are pushed to at once: each waits for a reading that begins after it
+    asked, none of them fails, and the list is not read forty times.
+    """
+    ident, asked = installation_of(line, learner), 0
+
+    async def count(request: web.Request) -> None:
+        nonlocal asked
+        asked += request.path.endswith("/installation/repositories")
+
+    line.sandbox.faults.append(count)
+    try:
+        first = asyncio.create_task(refresh_installation(line.services, ident))
+        while not asked:
+            await asyncio.sleep(0.005)
+        await asyncio.gather(first, *(refresh_installation(line.services, ident) for _ in range(40)))
+    finally:
+        line.sandbox.faults.remove(count)
+    assert asked == 2
+    assert await standing(learner) == ("IN_PROGRESS", None)
+
+
 async def test_a_new_name_behind_an_old_one_is_never_judged_for_the_old_session(line: Line, learner: Learner) -> None:
     """The name of a bound fork is another repository's by now: judging again reads the bound one, by its id."""
     login = learner.fork.split("/")[0]

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from github.client import GitHubApp, InstallationClient
 from github.governor import MemoryGovernor
-from tests.support.fault_server import FakeClock, FaultServer
+from tests.support.fault_server import FakeClock, FaultServer, Reply
 from tests.support.github_answers import APP_ID, INSTALLATION, TOKENS, token_reply
 
 
@@ -32,9 +32,10 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 async def server(clock: FakeClock) -> AsyncIterator[FaultServer]:
-    """A scripted GitHub whose token endpoint works."""
+    """A scripted GitHub whose token endpoint works, and which lists no installations."""
     async with FaultServer() as server:
         server.on("POST", TOKENS, token_reply(clock))
+        server.on("GET", "/app/installations", Reply(200, []))
         yield server
 
 

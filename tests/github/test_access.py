@@ -315,6 +315,21 @@ async def test_a_suspended_installation_is_left_alone(
     assert clock.slept == []
 
 
+async def test_a_refusal_from_before_we_heard_silences_nothing(
+    client: InstallationClient, server: FaultServer, clock: FakeClock
+) -> None:
+    """A request that was sent while the App was suspended ends after the news that it is not: the next one is sent."""
+
+    def late(_: Seen) -> Reply:
+        client.forget_token()  # `installation.unsuspend` has come, while this answer is on its way
+        return SUSPENDED
+
+    server.on("GET", BRANCH, late, HEAD)
+    with pytest.raises(InstallationSuspended):
+        await head(client)
+    assert await head(client) == "a" * 40
+
+
 async def test_a_clock_that_is_set_back_does_not_prolong_the_silence(
     client: InstallationClient, server: FaultServer, clock: FakeClock
 ) -> None:

@@ -75,3 +75,22 @@ async def test_installations_page_by_page(app: GitHubApp, server: FaultServer) -
     server.on("GET", path, Reply(200, {"message": "a proxy's"}))
     with pytest.raises(Transient):
         [each async for each in app.installations()]
+
+
+async def test_an_installation_on_a_new_page_is_found(app: GitHubApp, server: FaultServer) -> None:
+    """A first page that is as it was, with the same ETag, may have got a next one: it is read as a whole each time."""
+    path, known = "/app/installations", [installation(id=1), installation(id=2)]
+    more: list[Reply] = []
+
+    def page(seen: Seen) -> Reply:
+        if "&page=2" in seen.path:
+            return more[0]
+        if seen.headers.get("if-none-match") == '"two"':
+            return Reply(304, headers={"ETag": '"two"'})
+        link = {"Link": f'<{server.url}{path}?per_page=100&page=2>; rel="next"'} if more else {}
+        return Reply(200, known, {"ETag": '"two"', **link})
+
+    server.on("GET", path, page)
+    assert [each.installation_id async for each in app.installations()] == [1, 2]
+    more.append(Reply(200, [installation(id=3)]))
+    assert [each.installation_id async for each in app.installations()] == [1, 2, 3]

@@ -54,7 +54,16 @@ def test_the_reset_is_reckoned_by_githubs_clock() -> None:
 
 @pytest.mark.parametrize(
     "odd",
-    [{}, headers("many"), headers(1, 0), headers(1, -5), headers(1, reset="soon"), {"x-ratelimit-remaining": "1"}],
+    [
+        {},
+        headers("many"),
+        headers(1, 0),
+        headers(1, -5),
+        headers(1, reset="soon"),
+        headers(1, reset="9" * 400),
+        headers("9" * 400, 1),
+        {"x-ratelimit-remaining": "1"},
+    ],
 )
 def test_missing_and_odd_headers_tell_nothing(odd: dict[str, str]) -> None:
     """GitHub Enterprise Server without limits sends none; nonsense of a proxy is none either."""

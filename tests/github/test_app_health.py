@@ -70,6 +70,8 @@ def test_events_that_come_by_themselves_are_not_too_many() -> None:
         ({"url": "https://a", "content_type": "json", "insecure_ssl": 0, "secret": "********"}, True, True),
         ({"url": "https://a", "content_type": "json", "insecure_ssl": "1"}, False, False),
         ({"url": "https://a", "content_type": "json", "insecure_ssl": 1.0, "secret": ""}, False, False),
+        ({"url": "https://a", "content_type": "json", "insecure_ssl": "yes"}, False, False),
+        ({"url": "https://a", "content_type": "json", "insecure_ssl": ""}, True, False),
     ],
 )
 async def test_the_webhooks_configuration(

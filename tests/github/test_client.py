@@ -17,6 +17,7 @@ from github.clock import SKEW
 from github.errors import (
     InstallationGone,
     Misconfigured,
+    RateLimited,
     Transient,
     Unauthorized,
 )
@@ -291,3 +292,49 @@ async def test_no_token_or_key_is_shown(
     server.on("GET", BRANCH, HEAD)
     await head(client)
     assert token[:30] not in repr((vars(client), vars(client._access), vars(client._access._tokens)))
+
+
+async def test_one_404_ends_no_installation(app: GitHubApp, client: InstallationClient, server: FaultServer) -> None:
+    """Deleted is for ever, and a replica may not know a new installation yet: the list of all is asked as well."""
+    record, token = f"/app/installations/{INSTALLATION}", server._scripts["POST", TOKENS][0]
+    server.on("POST", TOKENS, Reply(404, {"message": "Not Found"}), token)
+    server.on("GET", BRANCH, HEAD)
+    server.on("GET", record, Reply(404, {"message": "Not Found"}))
+    server.on("GET", "/app/installations", Reply(200, [installation(id=5), installation()]))
+    assert (await app.installation_record(INSTALLATION)).state is InstallationState.ACTIVE
+    with pytest.raises(Transient):
+        await head(client)
+    assert await head(client) == "a" * 40
+    server.on("GET", "/app/installations", Reply(502))
+    with pytest.raises(Transient):
+        await app.installation_record(INSTALLATION)
+    server.on("GET", "/app/installations", Reply(200, [installation(id=5)]))
+    with pytest.raises(InstallationGone):
+        await app.installation_record(INSTALLATION)
+
+
+@pytest.mark.parametrize("left", ["1", "0"])
+async def test_the_apps_budget_is_not_that_of_its_installations(
+    app: GitHubApp, client: InstallationClient, server: FaultServer, clock: FakeClock, left: str
+) -> None:
+    """Tokens are paid for by the App: when its hour is used up none is made until the reset; who has one goes on."""
+    until = str(int(clock.now()) + 900)
+    reset = {"x-ratelimit-limit": "5000", "x-ratelimit-remaining": left, "x-ratelimit-reset": until}
+    made = token_reply(clock)
+    others = f"/app/installations/{INSTALLATION + 1}/access_tokens"
+    server.on("POST", TOKENS, Reply(made.status, made.data, {**made.headers, **reset}))
+    server.on("POST", others, Reply(403, {"message": "API rate limit exceeded for app."}, reset), made)
+    server.on("GET", BRANCH, HEAD)
+    other = app.installation(INSTALLATION + 1)
+    await head(client)
+    assert await head(client) == "a" * 40
+    for _ in range(3):
+        with pytest.raises(RateLimited):
+            await head(other)
+        with pytest.raises(RateLimited):
+            await app.app()
+    assert await head(client) == "a" * 40
+    assert server.calls("POST", others) == server.calls("GET", "/app") == []
+    clock.time += 902
+    server.on("POST", others, made)
+    assert await head(other) == "a" * 40

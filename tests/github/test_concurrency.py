@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from github.concurrency import SingleFlight, in_parallel
+from github.concurrency import NextFlight, SingleFlight, in_parallel
 
 
 class Load:
@@ -115,3 +115,42 @@ async def test_in_parallel_ends_the_rest_at_the_first_error() -> None:
         await in_parallel([partial(one, n) for n in range(10)], 3)
     await asyncio.sleep(0.05)
     assert done == []
+
+
+async def test_who_asks_while_a_load_is_under_way_shares_the_next_one() -> None:
+    """What was asked for after it had begun may be newer than what it read; the next begins when it has ended."""
+    flights: NextFlight[str, str] = NextFlight()
+    load = Load()
+    first = [asyncio.create_task(flights.run("key", load)) for _ in range(3)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    late = [asyncio.create_task(flights.run("key", load)) for _ in range(20)]
+    other = asyncio.create_task(flights.run("other", load))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert load.started == 2  # one for each key
+    load.go.set()
+    assert await asyncio.gather(*first, *late, other) == ["loaded"] * 24
+    assert load.started == 3
+    assert not flights._under_way
+    assert not flights._next
+
+
+async def test_a_next_load_goes_on_whatever_becomes_of_callers_and_of_the_load_before() -> None:
+    """A caller that is cancelled leaves alone; an error is that of its own load only."""
+    flights: NextFlight[str, str] = NextFlight()
+    failing, fine = Load(), Load()
+    failing.error = ValueError("no")
+    first = asyncio.create_task(flights.run("key", failing))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    second, third = (asyncio.create_task(flights.run("key", fine)) for _ in range(2))
+    await asyncio.sleep(0)
+    second.cancel()
+    failing.go.set()
+    fine.go.set()
+    with pytest.raises(ValueError, match="no"):
+        await first
+    assert await third == "loaded"
+    assert second.cancelled()
+    assert fine.started == 1

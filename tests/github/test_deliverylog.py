@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -144,3 +145,27 @@ async def test_the_sandboxs_log_tells_of_deliveries_that_nobody_took(
         assert [entry.delivery_id for entry in entries] == sorted((e.delivery_id for e in entries), reverse=True)
         for exchange in sandbox.exchanges:
             check_exchange(exchange)
+
+
+async def test_an_entry_that_cannot_be_read_hides_no_other(app: GitHubApp, log: ScriptedLog) -> None:
+    """Fields that are null do no harm; an entry without what it needs is left out; a page of nonsense is no page."""
+    log.per_page = 3
+    good = log.add(status=None, status_code=None, redelivery=None, action=None)
+    log.add(delivered_at="soon")
+    log.add()
+    log.items[-1]["event"] = None
+    (found,) = [page async for page in pages(app)]
+    assert [(entry.delivery_id, entry.status, entry.arrived) for entry in found] == [(good, "", False)]
+
+    log.items = [{"id": None, "delivered_at": "soon"}] * 3
+    with pytest.raises(Transient):
+        async for _ in pages(app):
+            pass
+
+
+async def test_a_payload_that_is_odd_is_kept_for_whoever_reads_it(app: GitHubApp, log: ScriptedLog) -> None:
+    """Half of a surrogate pair and numbers of any size are JSON too: as of a delivery, they are not ours to refuse."""
+    odd = {"text": "\ud800", "number": 2**70}
+    number = log.add(payload=odd)
+
+    assert json.loads(await payload(app, number)) == odd

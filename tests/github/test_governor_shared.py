@@ -107,6 +107,25 @@ async def test_no_distance_means_no_limits_but_for_the_strict_profile(clock: Fak
     assert [rules.points for rules in budgets.rules] == [1_000_000_000, 875]
 
 
+async def test_a_refusal_brings_back_the_points_of_reads(clock: FakeClock) -> None:
+    """Where there were to be no limits GitHub has set one: until it is forgiven reads keep to the points as well."""
+    budgets = ScriptedBudgets(known=False)
+    shared = governor(clock, budgets, 0.0)
+    most: list[int] = []
+
+    async def noted(_installation: int, _endpoint: str, points: int, wanted: int, _least: int) -> Grant:
+        most.append(points)
+        return Grant(wanted, 0.0)
+
+    budgets.lease_reads = noted  # type: ignore[assignment, method-assign]
+    await read(shared)
+    await shared.pause(1, limit(clock, 30))
+    for seconds in (61, 61, 600):
+        clock.time += seconds
+        await read(shared)
+    assert [points > 900 for points in most] == [True, False, False, True]
+
+
 async def test_a_few_reads_cost_no_statement_and_many_cost_one_for_fifty(clock: FakeClock) -> None:
     """The first reads of a minute are small change; then leases grow with the use."""
     budgets = ScriptedBudgets()
@@ -328,12 +347,58 @@ async def test_states_of_idle_installations_are_forgotten(clock: FakeClock, monk
         ("repos/git/trees/check-runs", RUNS),
         ("repos/learner-one/lab/git/trees/0a1b?recursive=1", TREES),
         ("repos/o/r/commits/main/check-runs?per_page=100", "repos/{}/{}/commits/{}/check-runs"),
-        ("repositories/17/statuses/0a1b", "repositories/{}/statuses/{}"),
+        ("repositories/17/statuses/0a1b", "repos/{}/{}/statuses/{}"),
+        ("repositories/17", "repos/{}/{}"),
+        ("repos/o/r", "repos/{}/{}"),
+        ("repos/o/r/git/ref/heads/main", "repos/{}/{}/git/ref/heads/{}"),
+        ("repos/o/r/git/ref/heads/commits", "repos/{}/{}/git/ref/heads/{}"),
+        ("repos/o/r/commits/heads/check-runs", "repos/{}/{}/commits/{}/check-runs"),
+        ("users/actions", "users/{}"),
         ("app/installations/71/access_tokens", "app/installations/{}/access_tokens"),
         ("", "{}"),
     ],
 )
 def test_endpoints_are_told_apart_by_their_path(path: str, endpoint: str) -> None:
-    """Owners, names, shas and numbers are parameters; the rest names the endpoint."""
+    """Owners, names, shas and numbers are parameters, also a branch called like a word; the rest names the endpoint."""
     assert endpoint_of(path) == endpoint
     assert (points_of("GET"), points_of("POST"), points_of("PATCH")) == (1, 5, 5)
+
+
+async def test_a_limit_holds_here_before_the_database_has_answered(clock: FakeClock) -> None:
+    """While the database takes its time, or whoever was told is cancelled, nothing more is sent by this process."""
+    budgets, answers = ScriptedBudgets(), asyncio.Event()
+    shared = governor(clock, budgets)
+    await read(shared)
+    said = budgets.pause
+
+    async def slowly(installation_id: int, kind: Any, *, named: bool, seconds: float, **more: Any) -> Pause:
+        await answers.wait()
+        return await said(installation_id, kind, named=named, seconds=seconds, **more)
+
+    budgets.pause = slowly  # type: ignore[method-assign]
+    told = asyncio.create_task(shared.pause(1, limit(clock, 30)))
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimited):
+        await read(shared)
+    told.cancel()
+    await asyncio.gather(told, return_exceptions=True)
+    with pytest.raises(RateLimited):
+        await write(shared)
+    answers.set()
+
+
+async def test_a_limit_that_the_database_did_not_hear_of_is_told_later(clock: FakeClock) -> None:
+    """Other processes learn of it when the database is back, as long as it holds; once."""
+    budgets = ScriptedBudgets()
+    shared = governor(clock, budgets)
+    budgets.down = True
+    await shared.pause(1, limit(clock, 30))
+    await shared.pause(2, limit(clock, 3))
+    budgets.down = False
+    clock.time += 6
+    budgets.asked.clear()
+    for _ in range(3):
+        with pytest.raises(RateLimited):
+            await read(shared, 1)
+        await read(shared, 2)
+    assert budgets.asked.count("pause") == 1

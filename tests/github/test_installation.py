@@ -40,6 +40,27 @@ async def test_repositories_are_read_page_by_page(client: InstallationClient, se
         await client.repositories()
 
 
+async def test_repositories_that_change_between_two_pages_are_read_again(
+    client: InstallationClient, server: FaultServer
+) -> None:
+    """One was taken away after page 1: what moved up to it is on no page that was read, and must not count as gone."""
+    path = "/installation/repositories"
+    there = [repository(id=number, full_name=f"octo-course/lab{number}") for number in (1, 2, 3, 4)]
+
+    def page(seen: Seen) -> Reply:
+        start = 2 if "&page=2" in seen.path else 0
+        data = {"total_count": len(there), "repositories": there[start : start + 2]}
+        link = {"Link": f'<{server.url}{path}?per_page=100&page=2>; rel="next"'} if start == 0 else {}
+        if len(there) == 4:
+            del there[0]  # while we are between the pages
+        return Reply(200, data, link)
+
+    server.on("GET", path, page)
+    with pytest.raises(Transient):
+        await client.repositories()
+    assert [repo.repo_id for repo in await client.repositories()] == [2, 3, 4]
+
+
 async def test_pages_that_go_round_end(client: InstallationClient, server: FaultServer) -> None:
     """A Link header that leads back is an error, not an endless loop."""
     data = {"repositories": [repository()]}

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from github import calls, deliverylog, results
+from github import calls, deliverylog, health, results, statuses
 from github.client import GitHubApp, InstallationClient, _private_key
 from github.errors import GitHubError, Permanent
 from github.governor import MemoryGovernor
@@ -91,6 +91,8 @@ READS: dict[str, Operation] = {
     "installations": lambda app, _: _all(app.installations()),
     "delivery log": lambda app, _: _all(deliverylog.pages(app)),
     "payload": lambda app, _: deliverylog.payload(app, 7),
+    "hook": lambda app, _: health.hook(app),
+    "registration": lambda app, _: health.registration(app),
     "repository": lambda _, client: client.repository(LAB),
     "by id": lambda _, client: client.repository_by_id(7),
     "condition": lambda _, client: client.condition(LAB),
@@ -108,6 +110,7 @@ READS: dict[str, Operation] = {
     "find": lambda _, client: client.find_check_run(LAB, SHA, RUN.name, RUN.external_id),
     "annotations": lambda _, client: client.count_annotations(LAB, 3),
     "workflow runs": lambda _, client: results.workflow_runs(client, LAB, repo_id=7, branch="main", head_sha=SHA),
+    "shown status": lambda _, client: statuses.shown_status(client, LAB, SHA, RUN.name),
     "check runs": lambda _, client: results.check_runs(client, LAB, head_sha=SHA),
 }
 WRITES: dict[str, Operation] = {
@@ -150,6 +153,8 @@ _SHAPES: list[Any] = [
     {"sha": SHA, "tree": {"sha": SHA}, "parents": [{"sha": SHA}]},
     {"content": "YQ==", "encoding": "base64", "size": 1, "sha": SHA},
     {"status": "ahead", "total_commits": 1, "commits": []},
+    {"url": "https://stepgate.example.com", "content_type": "json", "insecure_ssl": "0", "secret": "********"},
+    {"id": 7, "request": {"payload": {"text": "\ud800", "number": 2**70}}},
 ]
 
 
@@ -178,7 +183,8 @@ _STATUS = st.one_of(
     st.integers(100, 999),
 )
 _TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=12)
-_NUMBER = st.sampled_from(["0", "-1", "60", "1e9", "9" * 30, "nan", "", "٣", " 7 "]) | st.integers().map(str)
+_ODD_NUMBERS = ["0", "-1", "60", "1e9", "9" * 30, "9" * 400, "1_0", "nan", "", "٣", " 7 "]
+_NUMBER = st.sampled_from(_ODD_NUMBERS) | st.integers().map(str)
 _HEADERS = st.fixed_dictionaries(
     {},
     optional={
@@ -217,6 +223,9 @@ def _one_key(private_key: str) -> Iterator[None]:
     st.booleans(),
 )
 @example("tree", 200, {"content-type": "application/json"}, b"[" * 100_000, True)
+@example("hook", 200, {"content-type": "application/json"}, b'{"insecure_ssl": "yes"}', True)
+@example("payload", 200, {"content-type": "application/json"}, b'{"request": {"payload": {"a": "\\ud800"}}}', True)
+@example("delivery log", 200, {"x-ratelimit-remaining": "9" * 400, "x-ratelimit-limit": "1"}, b"[]", True)
 @example("status", 520, {"content-type": "text/html"}, b"<html>", True)
 @settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_nothing_untyped_is_raised(name: str, status: int, headers: dict[str, str], body: bytes, tokens: bool) -> None:

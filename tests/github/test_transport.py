@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import socket
 import traceback
@@ -197,6 +198,45 @@ async def test_nothing_is_sent_outside_of_the_api(transport: Transport, server: 
     assert len(server.seen) == 1
 
 
+async def test_a_redirected_write_keeps_the_pace_twice(server: FaultServer, http: aiohttp.ClientSession) -> None:
+    """To GitHub's limits the redirect is a request like any other: the second one waits for its own turn."""
+    clock = FakeClock()
+    governor = MemoryGovernor(0.2, now=clock.now, sleep=clock.sleep)
+    transport, at = Transport(http, server.url, governor, now=clock.now), list[float]()
+
+    def moved(_: Seen) -> Reply:
+        at.append(clock.now())
+        return Reply(307, {"message": "Temporary Redirect"}, {"Location": f"{server.url}/repositories/7/thing"})
+
+    def done(_: Seen) -> Reply:
+        at.append(clock.now())
+        return Reply(201, {"id": 1})
+
+    server.on("POST", "/thing", moved)
+    server.on("POST", "/repositories/7/thing", done)
+    for _ in range(2):
+        await transport.send(POST, TOKEN, 99)
+    gaps = [after - before for before, after in itertools.pairwise(at)]
+    assert len(gaps) == 3
+    assert min(gaps) > 0.19
+
+
+async def test_a_limit_between_a_write_and_its_redirect_means_that_nothing_was_written(
+    transport: Transport, server: FaultServer, governor: MemoryGovernor, clock: FakeClock
+) -> None:
+    """The second request is not sent, and the write can be tried again without looking."""
+    limit = RateLimited("slow", until=clock.now() + 30, retry_after=30, kind="secondary", explicit=True)
+
+    async def moved(_: Seen) -> Reply:
+        await governor.pause(99, limit)
+        return Reply(307, {"message": "Temporary Redirect"}, {"Location": f"{server.url}/api/v3/repositories/7/thing"})
+
+    server.on("POST", PATH, moved)
+    with pytest.raises(RateLimited):
+        await transport.send(POST, TOKEN, 99)
+    assert len(server.seen) == 1
+
+
 @pytest.mark.parametrize("headers", [{}, {"Location": ""}, {"Location": "http://["}])
 async def test_a_redirect_without_usable_address_is_transient(
     transport: Transport, server: FaultServer, headers: dict[str, str]
@@ -241,6 +281,15 @@ async def test_an_answer_above_the_bound_is_refused(transport: Transport, server
     server.on("GET", PATH, Reply(200, {"x": "y" * 100_000}))
     with pytest.raises(TooLarge):
         await transport.send(Request("GET", "thing", max_body=50_000), TOKEN, 99)
+
+
+async def test_a_write_whose_answer_is_above_the_bound_may_have_happened(
+    transport: Transport, server: FaultServer
+) -> None:
+    """201 was said: whoever repeats it without looking writes twice."""
+    server.on("POST", PATH, Reply(201, {"text": "x" * 3000}))
+    with pytest.raises(UnknownOutcome):
+        await transport.send(Request("POST", "thing", body={}, repeatable=False, max_body=1000), TOKEN, 99)
 
 
 async def test_a_long_error_page_is_still_that_error(transport: Transport, server: FaultServer) -> None:

@@ -19,6 +19,8 @@ ROWS: dict[str, tuple[str, ...]] = {
     "D2": (
         f"{_LINE}::test_a_report_whose_answer_was_lost_is_posted_once",
         f"{_SANDBOX}::test_a_write_whose_answer_is_lost_is_found_again",
+        "tests/bot/test_publish.py::test_a_limit_between_batches_of_annotations_posts_no_second_run",
+        "tests/bot/test_publish.py::test_an_equal_run_from_before_is_not_taken_for_a_lost_one",
     ),
     "D3": (
         f"{_HERE}::test_answers_that_are_none",
@@ -26,7 +28,10 @@ ROWS: dict[str, tuple[str, ...]] = {
         f"{_TRANSPORT}::test_nonsense_is_transient_for_reads_and_unknown_for_writes",
         "tests/github/test_totality.py::test_nothing_untyped_is_raised",
     ),
-    "D4": (f"{_LINE}::test_a_push_that_replicas_do_not_know_yet_is_judged_rightly",),
+    "D4": (
+        f"{_LINE}::test_a_push_that_replicas_do_not_know_yet_is_judged_rightly",
+        "tests/bot/test_publish.py::test_a_report_on_a_commit_that_github_does_not_know_yet_is_sent_later",
+    ),
     "D5": (
         f"{_ACCESS}::test_a_fresh_token_that_is_not_known_yet_is_retried",
         f"{_ACCESS}::test_a_fresh_token_that_stays_refused_is_given_up_after_ten_seconds",
@@ -46,6 +51,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         f"{_HERE}::test_an_installation_that_goes_away_unheard_is_left_alone",
         f"{_ACCESS}::test_a_deleted_installation_is_recognised",
         f"{_ACCESS}::test_an_installation_deleted_within_seconds_is_recognised",
+        "tests/github/test_client.py::test_one_404_ends_no_installation",
     ),
     "D9": (
         f"{_HERE}::test_a_permission_that_is_missing_and_then_accepted",
@@ -55,6 +61,8 @@ ROWS: dict[str, tuple[str, ...]] = {
     ),
     "D10": (
         f"{_SANDBOX}::test_reports_that_github_refuses",
+        "tests/bot/test_publish.py::test_a_report_on_a_commit_that_is_not_there_is_given_up",
+        "tests/bot/test_statuses.py::test_the_thousandth_status_ends_statuses_not_reports",
         f"{_REFUSALS}::test_every_shape_of_a_422_is_read",
     ),
     "D11": (
@@ -62,6 +70,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         f"{_HERE}::test_no_token_goes_to_another_host",
         f"{_TRANSPORT}::test_redirects_on_the_same_host_are_followed_with_verb_and_body",
         f"{_TRANSPORT}::test_nothing_is_sent_outside_of_the_api",
+        f"{_TRANSPORT}::test_a_redirected_write_keeps_the_pace_twice",
     ),
     "D12": (f"{_LINE}::test_a_push_that_replicas_do_not_know_yet_is_judged_rightly",),
     "D13": (
@@ -70,7 +79,10 @@ ROWS: dict[str, tuple[str, ...]] = {
         f"{_TRANSPORT}::test_kept_answers_belong_to_one_installation",
         f"{_TRANSPORT}::test_headers_of_every_request",
     ),
-    "D14": (f"{_INSTALLATION}::test_repositories_are_read_page_by_page",),
+    "D14": (
+        f"{_INSTALLATION}::test_repositories_are_read_page_by_page",
+        f"{_INSTALLATION}::test_repositories_that_change_between_two_pages_are_read_again",
+    ),
     "D15": (
         "tests/github/test_client.py::test_json_of_another_shape_is_transient",
         "tests/github/test_totality.py::test_nothing_untyped_is_raised",

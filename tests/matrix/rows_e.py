@@ -13,6 +13,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         "tests/github/test_governor.py::test_a_paused_installation_sends_nothing_and_others_go_on",
         f"{_SHARED}::test_a_paused_installation_asks_nothing_until_then_and_others_go_on",
         f"{_LIMITS}::test_a_reserve_of_the_hourly_budget_is_left_alone",
+        "tests/github/test_client.py::test_the_apps_budget_is_not_that_of_its_installations",
         f"{_TURNS}::test_silent_installations_are_passed_over_and_others_are_not_delayed",
     ),
     "E2": (
@@ -37,6 +38,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         f"{_BUDGETS}::test_the_strict_profile_counts_writes_over_all_endpoints",
     ),
     "E6": (
+        "tests/storage/test_outbox.py::test_failures_are_told_first",
         f"{_TURNS}::test_with_a_short_budget_check_runs_come_before_statuses",
         f"{_TURNS}::test_with_a_short_budget_heads_that_were_left_behind_are_dropped",
         f"{_TURNS}::test_a_busy_repository_delays_another_by_at_most_two_turns",

@@ -14,6 +14,7 @@ from yarl import URL
 
 from storage import accounts
 from tests.support.line import Line, running_line
+from web import auth
 from web.cookies import ATTEMPT, COOKIES, SIGNED_IN, Attempt, Cookies, Identity
 from web.site import SITE, SignIn, Site
 
@@ -291,3 +292,13 @@ def test_a_cookie_with_many_installations_fits_a_browser() -> None:
     found = cookies.identity(request_with(cookies.name, value))
     assert found is not None
     assert found.installations == frozenset(sorted(many)[-50:])
+
+
+async def test_what_github_sets_for_one_person_is_not_sent_for_the_next() -> None:
+    """All sign-ins share a session to GitHub, which keeps no cookies."""
+    app = web.Application()
+    desk = auth._open_desk(app)
+    await anext(desk)
+    assert isinstance(app[auth.DESK].http.cookie_jar, aiohttp.DummyCookieJar)
+    with pytest.raises(StopAsyncIteration):
+        await anext(desk)
