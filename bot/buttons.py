@@ -78,12 +78,17 @@ def _is_same_press(delivery: StoredDelivery, press: PressPayload) -> bool:
 async def _may_press(
     services: Services, press: PressPayload, session: Session | None, delivery: StoredDelivery
 ) -> bool:
-    """Whether this is the session's learner, the repository's owner, or (to check again) staff. Others leave a line in
-    the audit, one for each repository and day.
+    """Whether this is the session's learner, or (to check again) the repository's owner or staff. Others leave a line
+    in the audit, one for each repository and day. Whoever owns the repository by now asks for help for nobody else.
     """
     by = press.sender.id
-    theirs = {press.repository.owner.id} | ({session.learner_account_id} if session is not None else set())
-    if by in theirs or (by in services.staff and press.requested_action.identifier == CHECK_AGAIN.identifier):
+    if session is not None and by == session.learner_account_id:
+        return True
+    of_session = session is not None and press.requested_action.identifier == NEED_HELP.identifier
+    may_look = by == press.repository.owner.id or (
+        by in services.staff and press.requested_action.identifier == CHECK_AGAIN.identifier
+    )
+    if may_look and not of_session:
         return True
     event = AuditEvent(
         "button_refused",

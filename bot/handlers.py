@@ -61,12 +61,12 @@ async def on_push(services: Services, lane: Lane, deliveries: Deliveries) -> str
         outcome = await on_template_push(services, lab, push.branch)
         await inbox.finish(services.pool, lane, [first.inbox_id], "done", outcome)
         return outcome
-    pushes, ids, times = [push], [first.inbox_id], [first.received_at]
+    pushes, ids, times = [push], [first.inbox_id], [first.came_at]
     for other in deliveries[1:]:
         if other.event == "push" and (later := _readable_push(other)) is not None and later.ref == push.ref:
             pushes.append(later)
             ids.append(other.inbox_id)
-            times.append(other.received_at)
+            times.append(other.came_at)
     return await judge_arrival(
         services, Arrival(lane, tuple(pushes), tuple(ids), "push", first.attempts, first.received_at, tuple(times))
     )

@@ -78,12 +78,11 @@ async def on_installation(services: Services, lane: Lane, deliveries: Deliveries
 
 async def _wake(services: Services, installation_id: int, deliveries: list[StoredDelivery]) -> None:
     """Look at heads that may have been pushed unseen: what ended their time away tells of it, also if what began it was
-    lost. And permissions were accepted, perhaps the one that results are read with, or reports are written with.
+    lost. And permissions were accepted, perhaps the one that results are read with.
     """
     happened = {(each.event, each.action) for each in deliveries}
     if ("installation", "new_permissions_accepted") in happened:
         await headfacts.wake_awaiting(services.pool, installation_id)
-        await lifecycle.send_again_for(services.pool, installation_id)
     if ("installation", "unsuspend") in happened:
         await lifecycle.look_again(services.pool, installation_id)
     elif added := frozenset[int]().union(*map(_added, deliveries)):

@@ -23,7 +23,16 @@ from bot.retry import ATTEMPTS, delay_before_retry
 from bot.services import Services
 from github.answers import MAX_ANNOTATIONS
 from github.client import InstallationClient
-from github.errors import GitHubError, InstallationError, Permanent, RateLimited, StatusesExhausted
+from github.errors import (
+    GitHubError,
+    InstallationError,
+    NotFound,
+    Permanent,
+    RateLimited,
+    Rejected,
+    StatusesExhausted,
+    UnknownOutcome,
+)
 from rules.model import InstallationState
 from storage import accounts, outbox
 from storage.database import is_transient
@@ -48,8 +57,14 @@ BATCH = 16
 EACH_INSTALLATION = 6
 EACH_REPOSITORY = 2
 
+_NO_COMMIT = "no commit found"
+
 # Where much waits, what was left behind is looked for at most this often (seconds).
 DROP_EVERY = 2.0
+
+# A commit or repository that GitHub does not know was pushed just now, perhaps: replicas lag behind the webhook for
+# some seconds. After so many tries (about half a minute) it is not there.
+BELIEVE_ABSENT_AFTER = 4
 
 REPORTS = Counter("stepgate_reports_total", "Reports to GitHub", ["kind", "result"])
 LATENCY = Histogram(
@@ -174,45 +189,57 @@ class Publisher:
     async def _send(self, item: OutboxItem, send_until: float) -> None:
         client = self._services.app.installation(item.installation_id)
         try:
-            if item.check_run_due:
-                await self._send_check_run(client, item, send_until)
-                if item.status_waits:
-                    return
+            if item.check_run_due and (not await self._send_check_run(client, item, send_until) or item.status_waits):
+                return
             if item.status_due:
-                await self._send_status(client, item)
+                await self._send_status(client, item, send_until)
         except GitHubError as error:
             await self._failed(item, error)
 
-    async def _send_check_run(self, client: InstallationClient, item: OutboxItem, send_until: float) -> None:
+    async def _send_check_run(self, client: InstallationClient, item: OutboxItem, send_until: float) -> bool:
+        """Send it, unless an earlier attempt has; False when another worker has taken the item over."""
         run = item.check_run
         found = None
         if item.attempts > 1:  # an earlier attempt may have posted it
             found = await client.find_check_run(item.repo_full_name, run.head_sha, run.name, run.external_id)
-        if time.monotonic() > send_until:  # a process that wakes from a freeze comes here before its time-out fires
-            raise TimeoutError
+            if found is not None and item.check_run_id is not None and found < item.check_run_id:
+                found = None  # an equal one from before what GitHub shows now
+        _must_be_before(send_until)
         run_id = found if found is not None else await client.create_check_run(item.repo_full_name, run)
         if len(run.annotations) > MAX_ANNOTATIONS:
             await self._send_annotations(client, item, run_id, fresh=found is None)
-        await outbox.sent_check_run(self._services.pool, item, run_id)
+        if not await outbox.sent_check_run(self._services.pool, item, run_id):
+            log.warning("report_taken_over", repo=item.repo_id, head=run.head_sha, check_run=run_id)
+            return False
         REPORTS.labels("check_run", "found" if found is not None else "sent").inc()
         if item.delivery_id is not None and item.check_run_id is None:
             claimed_at = send_until - self._lease.total_seconds() * SEND_WITHIN
             LATENCY.labels(run.conclusion).observe(item.waited + time.monotonic() - claimed_at)
         log.info("check_run", repo=item.repo_id, head=run.head_sha, conclusion=run.conclusion, check_run=run_id)
+        return True
 
     async def _send_annotations(
         self, client: InstallationClient, item: OutboxItem, run_id: int, *, fresh: bool
     ) -> None:
-        """Add what one request could not take. What an earlier attempt has added is counted, and not added again."""
+        """Add what one request could not take. What an earlier attempt has added is counted, and not added again.
+
+        UnknownOutcome also for a limit, if the run was posted just now: whoever goes on has to look for it.
+        """
         run, sent = item.check_run, MAX_ANNOTATIONS
         if not fresh:
             sent = await client.count_annotations(item.repo_full_name, run_id)
         while sent < len(run.annotations):
-            sent = await client.add_annotations(item.repo_full_name, run_id, run, sent)
+            try:
+                sent = await client.add_annotations(item.repo_full_name, run_id, run, sent)
+            except RateLimited as error:
+                if not fresh:
+                    raise
+                raise UnknownOutcome(str(error), retry_after=error.retry_after) from None
 
-    async def _send_status(self, client: InstallationClient, item: OutboxItem) -> None:
+    async def _send_status(self, client: InstallationClient, item: OutboxItem, send_until: float) -> None:
         if item.status is None:
             return
+        _must_be_before(send_until)
         try:
             if item.status_over:
                 raise StatusesExhausted("known since an earlier one")
@@ -230,7 +257,8 @@ class Publisher:
         log_ = log.bind(repo=item.repo_id, head=item.head_sha, attempt=item.attempts, error=f"{error!r}")
         waiting = isinstance(error, RateLimited)  # in the queue: no failed attempt
         away = isinstance(error, InstallationError) and not await self._is_in_force(item.installation_id)
-        if isinstance(error, Permanent) or away or (item.attempts >= ATTEMPTS and not waiting):
+        final = isinstance(error, Permanent) and not (_may_be_early(error) and item.attempts < BELIEVE_ABSENT_AFTER)
+        if final or away or (item.attempts >= ATTEMPTS and not waiting):
             REPORTS.labels("report", "given_up").inc()
             log_.error("report_given_up")
             await outbox.give_up(self._services.pool, item, str(error))
@@ -259,6 +287,18 @@ class Publisher:
     async def _is_stored_as_active(self, installation_id: int) -> bool:
         known = await accounts.installation(self._services.pool, installation_id)
         return known is not None and known.state is InstallationState.ACTIVE
+
+
+def _must_be_before(send_until: float) -> None:
+    """Raises TimeoutError: a process that wakes from a freeze comes here before its time-out fires."""
+    if time.monotonic() > send_until:
+        raise TimeoutError
+
+
+def _may_be_early(error: Permanent) -> bool:
+    """Whether GitHub may only not know yet what the report is about: 404, or 422 "No commit found for SHA"."""
+    unknown = isinstance(error, Rejected) and error.status == 422 and _NO_COMMIT in str(error).lower()
+    return unknown or isinstance(error, NotFound)
 
 
 def _name_in_log(item: OutboxItem) -> None:

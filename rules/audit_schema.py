@@ -130,8 +130,8 @@ KINDS: Mapping[str, Kind] = {
         ("repo_id", "session_id", "code"),
     ),
     "button_refused": Kind(
-        "Somebody pressed a button on a check-run who is neither the session's learner, nor the repository's owner, "
-        "nor staff: nothing was done. One event for each repository and day (UTC).",
+        "Somebody pressed a button on a check-run who may not: only the session's learner asks for help, and its "
+        "repository's owner and staff may check again. Nothing was done. One event for each repository and day (UTC).",
         ("NOT_THEIRS",),
         ("repo_id", "code"),
         own={"button": _TEXT},
@@ -149,6 +149,13 @@ KINDS: Mapping[str, Kind] = {
         ("session_id",),
         ("reason", "from", "to", "cause"),
         always=("from", "to"),
+    ),
+    "judged": Kind(
+        "A verdict changed a session's status: complete, stuck, or in progress again.",
+        columns=("repo_id", "mapping_id", "session_id", "head_sha"),
+        detail=("from", "to"),
+        own={"attempt_id": {**_ID, "description": "The judgement, as the session's page tells of it."}},
+        always=("from", "to", "attempt_id"),
     ),
     "staff_approve": _decided("Staff approved a step.", "fact_id", "step_id", "until", always=("fact_id",)),
     "staff_complete": _decided("Staff marked a step as complete.", "fact_id", "step_id", "until", always=("fact_id",)),

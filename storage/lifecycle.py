@@ -159,14 +159,29 @@ async def send_again(pool: Pool, repo_id: int) -> None:
     await pool.execute("SELECT send_again($1)", repo_id)
 
 
+# Also of sessions that are over, which no coming back resumes, and of repositories that are still mapped under an
+# installation that is gone. What is in hand just now is due again if it is refused.
+_SEND_AGAIN_FOR = """
+WITH again AS (
+    UPDATE outbox AS o SET state = 'wanted', attempts = least(o.attempts, 1), due_at = clock_timestamp(),
+        installation_id = i.installation_id, repo_full_name = r.repo_full_name, updated_at = clock_timestamp()
+    FROM installation AS i JOIN installation_repository AS r USING (installation_id)
+    JOIN repo_mapping AS m ON m.provider_repo_id = r.repo_id AND m.owner_account_id = i.account_id
+        AND m.state = 'active'
+    JOIN lab_session AS s ON s.session_id = m.session_id
+    WHERE i.installation_id = $1 AND i.state = 'active' AND o.repo_id = r.repo_id
+      AND o.head_sha IN (s.head_sha, s.branch_head_seen)
+      AND (o.state = 'failed' OR (o.state = 'wanted'
+          AND (o.leased_until > clock_timestamp() OR o.installation_id <> i.installation_id)))
+    RETURNING o.outbox_id
+)
+SELECT pg_notify('outbox_due', '') WHERE EXISTS (SELECT FROM again)
+"""
+
+
 async def send_again_for(pool: Pool, installation_id: int) -> None:
-    """The same for all bound repositories of an installation."""
-    await pool.execute(
-        "SELECT send_again(m.provider_repo_id) FROM repo_mapping AS m WHERE m.installation_id = $1 "
-        "AND m.state = 'active' AND EXISTS "
-        "(SELECT FROM outbox AS o WHERE o.repo_id = m.provider_repo_id AND o.state = 'failed')",
-        installation_id,
-    )
+    """The same for all bound repositories that an installation covers, if they are its owner's as before."""
+    await pool.execute(_SEND_AGAIN_FOR, installation_id)
 
 
 async def free(pool: Pool, mapping_id: int, event: AuditEvent) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -71,7 +71,7 @@ class OutboxItem:
     `check_run_id`, `status_id`: of what was sent last, if anything. `attempts`: how often sending this report was
     tried, with this claim. `short`: more waits for this installation than it may write for now. `delivery_id`: of the
     push that the head was judged for, which came `waited` seconds before the claim; None: another reason, or none.
-    `status_over`: GitHub takes no more statuses for this head.
+    `status_over`: GitHub takes no more statuses for this head. `due_at`: since when it was due.
     """
 
     outbox_id: int
@@ -97,6 +97,7 @@ class OutboxItem:
     delivery_id: UUID | None = None
     waited: float = 0.0
     status_over: bool = False
+    due_at: datetime | None = None
 
     @property
     def status_waits(self) -> bool:
@@ -130,6 +131,7 @@ class OutboxItem:
             delivery_id=row["delivery_id"],
             waited=row["waited"] or 0.0,
             status_over=row["status_over"],
+            due_at=row["due_at"],
         )
 
 
@@ -185,6 +187,24 @@ _SENT_STATUS = _SENT.format(
 )
 
 
+_LET_OTHERS = """
+WITH due AS (
+    UPDATE outbox SET due_at = clock_timestamp()
+    WHERE repo_id = $1 AND head_sha = $2 AND outbox_id <> $3 AND state = 'wanted' AND holder IS NULL AND attempts <= 1
+      AND due_at > clock_timestamp()
+    RETURNING outbox_id
+)
+SELECT pg_notify('outbox_due', '') WHERE EXISTS (SELECT FROM due)
+"""
+
+
+async def _held(pool: Pool, item: OutboxItem, row: object) -> bool:
+    """Whether the item was still ours: `row` is it. If not, another session's report may wait until we are through."""
+    if row is None:
+        await pool.execute(_LET_OTHERS, item.repo_id, item.head_sha, item.outbox_id)
+    return row is not None
+
+
 async def sent_check_run(pool: Pool, item: OutboxItem, check_run_id: int) -> bool:
     """GitHub has the item's check run under this id; False when the claim was taken over.
 
@@ -192,7 +212,7 @@ async def sent_check_run(pool: Pool, item: OutboxItem, check_run_id: int) -> boo
     """
     last = not item.status_due or item.status_waits
     values = (item.outbox_id, item.token, item.digest, check_run_id, last)
-    return await pool.fetchrow(_SENT_CHECK_RUN, *values) is not None
+    return await _held(pool, item, await pool.fetchrow(_SENT_CHECK_RUN, *values))
 
 
 async def sent_status(pool: Pool, item: OutboxItem, status_id: int) -> bool:
@@ -202,7 +222,7 @@ async def sent_status(pool: Pool, item: OutboxItem, status_id: int) -> bool:
     """
     state = item.status.state if item.status is not None else ""
     values = (item.outbox_id, item.token, item.status_digest, status_id, True, state)
-    return await pool.fetchrow(_SENT_STATUS, *values) is not None
+    return await _held(pool, item, await pool.fetchrow(_SENT_STATUS, *values))
 
 
 async def without_status(pool: Pool, item: OutboxItem) -> bool:
@@ -219,7 +239,7 @@ async def without_status(pool: Pool, item: OutboxItem) -> bool:
         item.token,
         item.status_digest,
     )
-    return row is not None
+    return await _held(pool, item, row)
 
 
 # A report that is asked for within this time of a judgement that was asked for is answered by that one.
@@ -261,22 +281,27 @@ async def retry_later(pool: Pool, item: OutboxItem, error: str, delay: timedelta
         storable(error),
         counts,
     )
-    return row is not None
+    return await _held(pool, item, row)
 
 
 async def give_up(pool: Pool, item: OutboxItem, error: str) -> bool:
-    """Send this report no more; False when the claim was taken over. A report wanted meanwhile is due all the same."""
+    """Send this report no more; False when the claim was taken over.
+
+    What is wanted or asked for meanwhile (storage.lifecycle.send_again) is due all the same.
+    """
     row = await pool.fetchrow(
-        "UPDATE outbox SET state = CASE WHEN (wanted_digest, wanted_status_digest) = ($3, $4) THEN 'failed' "
-        "ELSE state END, last_error = $5, holder = NULL, leased_until = NULL, updated_at = now() "
+        "UPDATE outbox SET state = CASE WHEN (wanted_digest, wanted_status_digest) = ($3, $4) "
+        "AND due_at IS NOT DISTINCT FROM $6 THEN 'failed' ELSE state END, last_error = $5, holder = NULL, "
+        "leased_until = NULL, updated_at = now() "
         "WHERE outbox_id = $1 AND token = $2 RETURNING outbox_id",
         item.outbox_id,
         item.token,
         item.digest,
         item.status_digest,
         storable(error),
+        item.due_at,
     )
-    return row is not None
+    return await _held(pool, item, row)
 
 
 async def next_due(pool: Pool, *, not_of: Collection[int] = ()) -> float | None:

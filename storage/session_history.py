@@ -52,10 +52,10 @@ class History:
     undoable: frozenset[int] = frozenset()
 
 
-# Rejections are told by day and with their number elsewhere.
+# Rejections are told by day and with their number elsewhere, verdicts with their attempts.
 _EVENTS = """
 SELECT event.*, 1 AS count, event.at AS last_at FROM audit_event AS event
-WHERE session_id = $1 AND kind NOT IN ('rejected', 'ignored')
+WHERE session_id = $1 AND kind NOT IN ('rejected', 'ignored', 'judged')
   AND ($2::timestamptz IS NULL OR at >= $2) AND ($3::timestamptz IS NULL OR at < $3)
 ORDER BY event_id DESC LIMIT $4
 """

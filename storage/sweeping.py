@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from storage.database import Pool
 
-#: A report on the present head of an open session that was given up is tried again after this, for so long.
+#: A report that was given up is tried again after this, for so long.
 TRY_REPORTS_AGAIN = timedelta(hours=6)
 TRY_REPORTS_FOR = timedelta(days=3)
 
@@ -45,12 +45,14 @@ async def wake_lanes(pool: Pool, asleep_for: timedelta) -> int:
 # Where the installation is away, the report waits for its coming back.
 _TRY_REPORTS = """
 WITH again AS (
-    UPDATE outbox SET state = 'wanted', attempts = 0, due_at = now(), updated_at = now()
+    UPDATE outbox SET state = 'wanted', attempts = least(attempts, 1), due_at = now(), updated_at = now()
     WHERE outbox_id IN (
-        SELECT o.outbox_id FROM outbox AS o JOIN lab_session AS s USING (session_id)
-        JOIN installation AS i USING (installation_id)
-        WHERE o.state = 'failed' AND o.head_sha = s.head_sha AND s.status IN ('IN_PROGRESS', 'STUCK', 'VERIFIED_PASS')
-          AND i.state = 'active' AND o.updated_at < now() - $1::interval AND o.created_at > now() - $2::interval
+        SELECT o.outbox_id FROM outbox AS o JOIN installation AS i USING (installation_id)
+        LEFT JOIN lab_session AS s USING (session_id)
+        WHERE o.state = 'failed' AND i.state = 'active' AND o.updated_at < now() - $1::interval
+          AND greatest(o.created_at, s.last_activity_at) > now() - $2::interval
+          AND (s.session_id IS NULL
+              OR (o.head_sha = s.head_sha AND s.status IN ('IN_PROGRESS', 'STUCK', 'VERIFIED_PASS')))
         ORDER BY o.outbox_id LIMIT $3 FOR UPDATE OF o SKIP LOCKED)
     RETURNING outbox_id
 ), told AS (
@@ -63,7 +65,8 @@ SELECT (SELECT count(*) FROM again) + 0 * (SELECT count(*) FROM told)
 async def try_reports_again(pool: Pool) -> int:
     """Let reports that GitHub refused be sent again, if they are on the head that counts; how many there were.
 
-    A permission may have been given since, or a repository taken out of the archive. It is tried TRY_REPORTS_FOR.
+    A permission may have been given since, or a repository taken out of the archive. It is tried TRY_REPORTS_FOR, from
+    the report's beginning or the session's last news. Reports of no session, which say why there is none, are too.
     """
     return await _count(pool, _TRY_REPORTS, TRY_REPORTS_AGAIN, TRY_REPORTS_FOR, BATCH)
 

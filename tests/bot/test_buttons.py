@@ -208,19 +208,46 @@ async def test_a_call_for_help_outlives_looks_at_the_same_head(learner: Learner)
     assert "You asked for help" not in learner.text(head)
 
 
-async def test_a_session_that_is_over_is_left_alone(learner: Learner) -> None:
-    """Old check-runs keep their buttons: pressed after the deadline they change nothing, and nothing fails."""
+async def test_who_got_the_repository_asks_for_no_help(learner: Learner, line: Line) -> None:
+    """After a transfer the session is the learner's as before: help for it is not the new owner's to ask for."""
+    head = await learner.push(FIRST)
+    run = learner.run(head)
+    heir = line.sandbox.add_account(f"heir-of-{login(learner)}")
+    fork = await line.sandbox.transfer(learner.fork, heir.login)
+    await line.sandbox.install(heir.login, [fork.full_name])
+    await line.settle()
+
+    await line.sandbox.press(fork.full_name, run["id"], heir.login, button=HELP)
+    await line.settle()
+
+    assert await outcomes(learner, "requested_action") == ["not_theirs"]
+    assert "button_refused" in {event["kind"] for event in await audited(learner)}
+
+
+@pytest.mark.parametrize(
+    ("status", "refused"),
+    [
+        ("EXPIRED", "SESSION_EXPIRED"),
+        ("DEFERRED", "SESSION_DEFERRED"),
+        ("VERIFIED_PASS", "SESSION_COMPLETED"),
+    ],
+)
+async def test_a_session_that_is_over_is_left_alone(learner: Learner, status: str, refused: str) -> None:
+    """Old check-runs keep their buttons: pressed after the session's end or in a pause they change nothing."""
     head = await learner.push(FIRST)
     await learner.line.pool.execute(
-        "UPDATE lab_session SET status = 'EXPIRED' WHERE session_id = $1", learner.session_id
+        "UPDATE lab_session SET status = $2, deferred_by = CASE $2 WHEN 'DEFERRED' THEN 'staff' END "
+        "WHERE session_id = $1",
+        learner.session_id,
+        status,
     )
     posted = len(learner.runs(head))
     await press(learner, head, CHECK)
     await press(learner, head, HELP)
     await press(learner, head, None)
     assert await outcomes(learner, "requested_action") == ["session_closed"] * 2
-    assert await outcomes(learner, "rerequested") == ["SESSION_EXPIRED"]
-    assert (await learner.session())["status"] == "EXPIRED"
+    assert await outcomes(learner, "rerequested") == [refused]
+    assert (await learner.session())["status"] == status
     assert [run["conclusion"] for run in learner.runs(head)] == ["success"] * (posted + 1)
 
 

@@ -13,6 +13,7 @@ from bot.sweeper import sweep
 from bot.webhook import new_delivery
 from sandbox import Fault
 from sandbox.effects import Answer
+from storage.sweeping import try_reports_again
 from tests.support.deliveries import World, world
 from tests.support.outages import Pusher
 
@@ -66,7 +67,7 @@ async def test_a_report_that_was_refused_is_tried_again(here: World) -> None:
     """What GitHub refused for a reason that may pass is sent again, if it is on the head that counts, for some days."""
     line = here.line
     pusher = await Pusher.enrol(here)
-    refused = line.sandbox.faults.add(Fault(Answer(like="no-commit"), method="POST", path="*/check-runs"))
+    refused = line.sandbox.faults.add(Fault(Answer(like="gone"), method="POST", path="*/check-runs"))
     await pusher.work(0, 1)
     await line.settle()
     refused.remove()
@@ -78,9 +79,17 @@ async def test_a_report_that_was_refused_is_tried_again(here: World) -> None:
     await line.settle()
     assert await pusher.differences() == []
     assert here.runs(pusher.fork, pusher.heads[0]) == []
-    await line.pool.execute("UPDATE outbox SET created_at = now() - interval '4 days', state = 'failed'")
-    await line.pool.execute("UPDATE outbox SET updated_at = now() - interval '7 hours'")
-    assert await sweep(line.services) == NOTHING
+    # Which of those that were given up are tried again: nothing of these is due in fact, so nothing is sent.
+    old = "created_at = now() - interval '4 days', updated_at = now() - interval '7 hours', state = 'failed'"
+    rows = len(await line.fetch(f"UPDATE outbox SET {old} RETURNING outbox_id"))
+    await line.pool.execute("UPDATE lab_session SET last_activity_at = now() - interval '4 days'")
+    assert await try_reports_again(line.pool) == 0
+    await line.pool.execute("UPDATE lab_session SET last_activity_at = now()")  # an old head may get another report
+    assert await try_reports_again(line.pool) == 1
+    await line.pool.execute(f"UPDATE outbox SET {old}, session_id = $1", UUID(int=0))
+    await line.pool.execute("UPDATE outbox SET created_at = now()")
+    assert await try_reports_again(line.pool) == rows  # each would say why there is no session
+    await line.pool.execute("UPDATE outbox SET state = 'sent'")
 
 
 async def test_looks_that_were_forgotten_go_on(here: World) -> None:

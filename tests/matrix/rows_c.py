@@ -25,6 +25,8 @@ ROWS: dict[str, tuple[str, ...]] = {
         f"{_RACES}::test_workers_that_enrol_one_fork_at_once_make_one_session",
         "tests/bot/test_special_cases.py::test_one_learner_in_two_labs",
         "tests/storage/test_outbox.py::TestWeakWords::test_a_weak_word_of_another_session_does_not_hide_a_verdict",
+        "tests/storage/test_shown_reports.py::test_of_two_sessions_reports_the_newer_is_sent",
+        "tests/storage/test_shown_reports.py::test_a_sessions_report_that_comes_back_is_sent_anew",
         "tests/storage/test_guards_bindings.py::test_the_guard_holds",
     ),
     "C6": (
@@ -35,6 +37,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         f"{_LANES}::test_a_frozen_worker_that_wakes_after_its_lease_writes_nothing",
         f"{_LANES}::test_a_worker_that_was_frozen_works_on",
         "tests/storage/test_outbox.py::test_a_publisher_that_was_taken_over_cannot_write",
+        "tests/bot/test_publish.py::test_who_lost_the_claim_sends_no_status",
     ),
     "C8": (f"{_RACES}::test_a_session_that_changes_between_gather_and_save_gets_no_verdict",),
     "C9": (
@@ -48,6 +51,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     ),
     "C12": (
         f"{_BUTTONS}::test_others_press_in_vain",
+        f"{_BUTTONS}::test_who_got_the_repository_asks_for_no_help",
         f"{_BUTTONS}::test_staff_may_check_again",
     ),
 }

@@ -97,7 +97,7 @@ async def test_away_and_back(pool: Pool) -> None:
 
 
 async def test_a_report_that_failed_while_it_was_away_is_sent(pool: Pool) -> None:
-    """What GitHub refused on the session's head is wanted again when the repository is back."""
+    """What GitHub refused on the session's head is wanted again when the repository is back, and looked for first."""
     bound = await bind(pool)
     await pool.execute("UPDATE lab_session SET head_sha = repeat('a', 40)")
     for head in ("a", "b"):
@@ -111,7 +111,7 @@ async def test_a_report_that_failed_while_it_was_away_is_sent(pool: Pool) -> Non
     await stored(pool, InstallationState.SUSPENDED)
     await stored(pool, InstallationState.ACTIVE, bound.repo.repo_id)
     rows = await pool.fetch("SELECT state, attempts FROM outbox ORDER BY head_sha")
-    assert [(row["state"], row["attempts"]) for row in rows] == [("wanted", 0), ("failed", 8)]
+    assert [(row["state"], row["attempts"]) for row in rows] == [("wanted", 1), ("failed", 8)]
 
 
 async def test_an_overtaken_reading_is_refused(pool: Pool) -> None:

@@ -29,6 +29,7 @@ from storage.database import Pool
 from storage.errors import IllegalStatusChange
 from storage.inbox import Lane
 from storage.progress import JudgingState, SaveResult, SaveVerdict
+from tests.support.audited import check_events
 from tests.support.bindings import (
     LEASE,
     a_delivery,
@@ -111,6 +112,29 @@ class TestSave:
         assert row["violations"][0]["path"] == "three/x.js"
         await saved(pool, bound, "fixed")
         assert not (await state_of(pool, bound)).head_rewrite
+
+    async def test_the_audit_tells_of_a_status_that_a_verdict_changed(self, pool: Pool) -> None:
+        """Stuck, in progress again, complete: each change is an event with its judgement, and no other verdict is."""
+        bound = await bind(pool)
+        await saved(pool, bound, "first")
+        for head, status in (
+            ("bad", SessionStatus.STUCK),
+            ("good", SessionStatus.IN_PROGRESS),
+            ("done", SessionStatus.VERIFIED_PASS),
+        ):
+            await saved(pool, bound, head, status=status)
+        await check_events(pool)
+        rows = await pool.fetch(
+            "SELECT repo_id, mapping_id, session_id, head_sha, detail - 'attempt_id' AS detail FROM audit_event "
+            "WHERE kind = 'judged' AND EXISTS (SELECT FROM push_attempt AS a WHERE a.after_sha = audit_event.head_sha "
+            "AND a.attempt_id = (audit_event.detail->>'attempt_id')::bigint) ORDER BY event_id"
+        )
+        of = (bound.repo.repo_id, bound.mapping.mapping_id, bound.session.session_id)
+        assert [tuple(row) for row in rows] == [
+            (*of, sha("bad"), {"from": "IN_PROGRESS", "to": "STUCK"}),
+            (*of, sha("good"), {"from": "STUCK", "to": "IN_PROGRESS"}),
+            (*of, sha("done"), {"from": "IN_PROGRESS", "to": "VERIFIED_PASS"}),
+        ]
 
     async def test_only_the_first_violations_are_kept(self, pool: Pool) -> None:
         """A push with very many violations keeps the first thousand and the number of all."""

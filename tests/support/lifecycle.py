@@ -25,6 +25,9 @@ from tests.support.pictures import Bound, GitOracle, Installed, Picture
 
 #: Longest wait for what is handed in (seconds): a delivery that is retried is not "soon", and is told as waiting.
 SOON = 6.0
+#: And for a report: one that GitHub refuses is in hand for 10 s, as a fresh token may be refused for so long, and the
+#: one that takes its place comes after it.
+TOLD = 15.0
 
 Action = Callable[[], Awaitable[None]]
 
@@ -191,7 +194,7 @@ class Case:
 
     async def differences(self, *names: str) -> list[str]:
         """Where what is stored (of it these parts, or everything) is not as GitHub has it, once reports are sent."""
-        wanted, until = self.github(), time.monotonic() + SOON
+        wanted, until = self.github(), time.monotonic() + TOLD
         while (found := (await self.stored()).differences(wanted, names)) and time.monotonic() < until:
             if any(not each.startswith("told: ") for each in found):
                 break  # more than a report that may be on its way
