@@ -132,7 +132,7 @@ def build_web(
         if settings.github_app_id is not None:
             own = Echoes(pool, settings.check_name)
             wanted = ResultFilter(settings.github_app_id, lambda repo_id: headfacts.awaited(pool, repo_id), own)
-        add_routes(app, record=recorder.record, secrets=signed_by, results=wanted)
+        add_routes(app, record=recorder.record, secrets=signed_by, results=wanted, app_id=settings.github_app_id)
     site = Site(
         pool=pool,
         web_url=settings.web_url,
@@ -171,7 +171,7 @@ def build_services(
             stuck_after=settings.stuck_after,
         ),
         keep_bodies=timedelta(days=settings.retention_days),
-        log_kept=look_back(settings.github_api_url),
+        log_kept=look_back(is_enterprise_server=settings.is_enterprise_server),
         receives=receives,
         staff=frozenset(settings.staff),
     )
@@ -239,7 +239,7 @@ async def run_poller(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
         pool_on(dsn, POLLER_CONNECTIONS) as pool,
         github_of(settings, shared_governor(settings, pool)) as github,
     ):
-        await DeliveryPoller(pool, github, kept=look_back(settings.github_api_url)).run(stop)
+        await DeliveryPoller(pool, github, kept=look_back(is_enterprise_server=settings.is_enterprise_server)).run(stop)
 
 
 async def run_everything(settings: Settings, dsn: str, host: str, stop: asyncio.Event, *, poll: bool = False) -> None:
@@ -343,21 +343,24 @@ def worker_command(host: Host = "127.0.0.1") -> None:
 
 @cli.command("migrate")
 def migrate_command() -> None:
-    """Bring the database's schema up to date."""
+    """Bring the database's schema up to date. One of a newer release is left as it is."""
     with one_line():
+        from storage.health import inspect
         from storage.migrate import migrate
 
         settings = _configured("migrate")
-        if settings.database_url is None:
-            with database(settings):  # an embedded database is brought up to date whenever it starts
-                say("The schema is up to date.")
-            return
-        dsn = settings.database_url.get_secret_value()
-        with reachable_database():
-            applied = run(lambda: migrate(dsn))
-        for name in applied:
-            say(f"Applied {name}")
-        say("The schema is up to date.")
+        # An embedded database is brought up to date whenever it starts.
+        with database(settings) as dsn, reachable_database():
+            for name in run(lambda: migrate(dsn)):
+                say(f"Applied {name}")
+            ahead = run(lambda: inspect(dsn)).fit.ahead
+        if ahead:
+            say(
+                f"Nothing to do: the database is newer than this program, by migrations up to {ahead[-1]:04d}, and "
+                "works with it."
+            )
+        else:
+            say("The schema is up to date.")
 
 
 @cli.command("doctor")

@@ -7,7 +7,7 @@ newest entry at the sweep before. A sweep may be long, after days away; it goes 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -17,15 +17,17 @@ import structlog
 from bot.wanted import ASKED, FINISHED, RESULT_EVENTS
 from bot.webhook import EVENTS
 from github.deliverylog import LoggedDelivery, LogReader
-from github.errors import Permanent, RateLimited
+from github.errors import Permanent, RateLimited, Transient
 from storage import recovery
 from storage.database import Pool
-from storage.recovery import Missed, Place
+from storage.recovery import Key, Missed, Place
 
 log = structlog.get_logger(__name__)
 
 OVERLAP = timedelta(minutes=15)
 SWEEP = timedelta(minutes=5)
+# A sweep that began so long ago and cannot be gone on with begins anew.
+STUCK = timedelta(days=1)
 
 # After so many pages what was found is taken before more is read. (There is no bound on how many are read in all.)
 PAGES = 50
@@ -40,7 +42,7 @@ class LogWalk:
     """A way down the log. `kept`: how far the log reaches back; `still_here` is called after each page.
 
     `receives`: deliveries also come by the webhook; of events of which it stores only some, what it has answered is
-    then not looked into again.
+    then not looked into again. `no_news`: what was looked into, and nobody needs.
     """
 
     pool: Pool
@@ -49,6 +51,7 @@ class LogWalk:
     receives: bool
     now: Callable[[], datetime]
     still_here: Callable[[], Awaitable[object]]
+    no_news: Container[Key]
 
     async def further(self, place: Place) -> tuple[Place, bool]:
         """Note the entries that are new, and go on with the sweep; whether more of it is left.
@@ -56,7 +59,7 @@ class LogWalk:
         Raises GitHubError: what was noted until then stays noted, and the next one goes on from there.
         """
         now = self.now()
-        if place.sweep_next is None and (place.swept_at is None or now - place.swept_at >= SWEEP):
+        if place.sweep_next is None and (place.swept_at is None or abs(now - place.swept_at) >= SWEEP):  # clocks jump
             return await self._sweep(replace(place, sweep_top=None), now, None)
         place = await self._read_news(place, now)
         if place.sweep_next is None:
@@ -64,9 +67,14 @@ class LogWalk:
             return place, False
         try:
             return await self._sweep(place, now, place.sweep_next)
-        except Permanent:  # the address is of no use any more: the sweep begins anew
-            await recovery.save_place(self.pool, replace(place, sweep_top=None, sweep_next=None, swept_at=None))
+        except (Permanent, Transient) as error:
+            if isinstance(error, Permanent) or self._is_stuck(place, error, now):
+                await recovery.save_place(self.pool, replace(place, sweep_top=None, sweep_next=None, swept_at=None))
             raise
+
+    def _is_stuck(self, place: Place, error: Transient, now: datetime) -> bool:
+        """Whether the address of a sweep seems to be of no use any more, although GitHub does not say so."""
+        return not isinstance(error, RateLimited) and (place.sweep_top is None or now - place.sweep_top > STUCK)
 
     async def _read_news(self, place: Place, now: datetime) -> Place:
         """Read from the top down to where the log was read to. More than PAGES of it become a sweep."""
@@ -131,6 +139,8 @@ class LogWalk:
                 guid = UUID(entry.guid)
             except ValueError:
                 log.warning("delivery_without_guid", delivery_id=entry.delivery_id, event_name=entry.event)
+                continue
+            if (guid, entry.event) in self.no_news:
                 continue
             ids = (entry.installation_id, entry.repository_id)
             missed.append(Missed(guid, entry.event, entry.delivery_id, entry.action, *ids, entry.delivered_at))

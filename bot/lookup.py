@@ -74,7 +74,7 @@ async def find_binding(services: Services, push: Push, *, source: MappingSource 
     coverage, confirmed = await _coverage(services, push), False
     for _ in range(ROUNDS):
         given, state = await _known(services, push, coverage)
-        if state is not None and _is_overdue(state) and await sessions.expire(services.pool, state.session.session_id):
+        if state is not None and is_overdue(state) and await sessions.expire(services.pool, state.session.session_id):
             services.mappings.drop(push.repo.repo_id)
             continue
         decision = bind(given)
@@ -172,7 +172,7 @@ async def _known(services: Services, push: Push, coverage: Coverage) -> tuple[Bi
     return given, None
 
 
-def _is_overdue(state: JudgingState) -> bool:
+def is_overdue(state: JudgingState) -> bool:
     """Whether the deadline has passed of a session that a deadline ends: no schedule need have noticed it."""
     session = state.session
     if session.expires_at is None or session.expires_at > state.read_at:

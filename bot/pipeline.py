@@ -7,7 +7,6 @@ is written and the line starts over.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -15,15 +14,16 @@ from functools import partial
 from bot import reports, trail, visibility
 from bot.budget import OverBudgetError, within_budget
 from bot.coverage import is_reachable
+from bot.deadlines import deadline_of, head_in_time, is_closed, newest_in_time, reopen, too_late
 from bot.facts import HeadResults, of_snapshot
 from bot.gather import NotVisibleError, gather, newest_head
 from bot.lag import NotYetError, distrust, is_young
-from bot.lookup import Found, find_binding
+from bot.lookup import Found, find_binding, is_overdue
 from bot.services import Services
 from github.client import InstallationClient
 from github.errors import RateLimited, Transient
 from rules.binding import Ignored, Preview, Rejected
-from rules.chain import newest
+from rules.chain import Newest, newest
 from rules.model import ZERO_SHA, BindingCode, CannotVerify, LabRecord, Push, SessionStatus, Snapshot, Verdict
 from rules.patterns import PatternError
 from rules.session import event_of, next_status
@@ -53,7 +53,7 @@ class Arrival:
     """What woke us: pushes of one ref in order of arrival with their inbox ids, and why (`trigger`).
 
     `attempts`: how often the first of them was tried before; `received_at`: when it arrived (None: long ago); `times`:
-    when each arrived, if they are pushes of GitHub's.
+    when each came, if they are pushes of GitHub's.
     """
 
     lane: Lane
@@ -64,12 +64,22 @@ class Arrival:
     received_at: datetime | None = None
     times: tuple[datetime, ...] = ()
 
-    def in_time(self, deadline: datetime | None) -> Arrival:
-        """Without the pushes that came after the deadline, if others came before: those have a turn of their own."""
-        early = len(self.pushes) if deadline is None else bisect_right(self.times, deadline)
-        if early in (0, len(self.pushes)):
+    def came_by(self, deadline: datetime | None) -> bool:
+        """Whether the first of them is a push that came in time."""
+        return bool(self.times) and (deadline is None or self.times[0] <= deadline)
+
+    def on_one_side(self, deadline: datetime | None) -> Arrival:
+        """Those that came on the same side of the deadline as the first one; the others have a turn of their own."""
+        if deadline is None or len({at <= deadline for at in self.times}) < 2:
             return self
-        return replace(self, pushes=self.pushes[:early], inbox_ids=self.inbox_ids[:early], times=self.times[:early])
+        timely = self.came_by(deadline)
+        kept = [number for number, at in enumerate(self.times) if (at <= deadline) is timely]
+        return replace(
+            self,
+            pushes=tuple(self.pushes[number] for number in kept),
+            inbox_ids=tuple(self.inbox_ids[number] for number in kept),
+            times=tuple(self.times[number] for number in kept),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +100,13 @@ async def judge_arrival(services: Services, arrival: Arrival) -> str:
     """
     for _ in range(ROUNDS):
         found = await find_binding(services, arrival.pushes[-1])
-        if found.state is not None and (timely := arrival.in_time(found.state.session.expires_at)) is not arrival:
-            arrival = timely
+        deadline = deadline_of(found)
+        if (same := arrival.on_one_side(deadline)) is not arrival:
+            arrival = same
+            continue
+        if not arrival.came_by(deadline):
+            found = too_late(found)
+        elif is_closed(found) and await reopen(services, found):
             continue
         trail.name_session(arrival.pushes[-1].repo.repo_id, found.state.session if found.state else None)
         if found.state is not None and found.state.mapping is not None:
@@ -111,10 +126,12 @@ async def _judge(services: Services, arrival: Arrival, found: Found) -> str | No
     assert state and lab and state.mapping  # noqa: S101, PT018 (a bound session has all of them)
     preview = isinstance(found.decision, Preview)
     last = newest(arrival.pushes, None if preview else state.branch_head_seen)
+    if is_overdue(state):
+        last = newest_in_time(last, arrival.pushes, arrival.times)
     certain = last.certain and not _may_be_old(last.push, arrival, state)
     client = services.app.installation(state.mapping.installation_id)
     try:
-        seen = await _look(services, client, arrival, found, last.push, certain=certain)
+        seen = await _look(services, client, arrival, found, last, certain=certain)
         if seen is None:
             return await _gone(services, arrival, found)
         state, verdict = await _verdict(services, client, state, seen, preview=preview)
@@ -131,12 +148,17 @@ async def _judge(services: Services, arrival: Arrival, found: Found) -> str | No
 
 
 async def _look(
-    services: Services, client: InstallationClient, arrival: Arrival, found: Found, push: Push, *, certain: bool
+    services: Services, client: InstallationClient, arrival: Arrival, found: Found, last: Newest, *, certain: bool
 ) -> Snapshot | CannotVerify | None:
-    """The snapshot of the newest head; None when the branch is gone. What may only be old is not believed (bot.lag)."""
-    state, lab = found.state, found.lab
+    """The snapshot of the newest head; None when the branch is gone. What may only be old is not believed (bot.lag).
+
+    After the deadline the branch is not asked: what it is at now may have come too late (bot.deadlines).
+    """
+    state, lab, push = found.state, found.lab, last.push
     assert state and lab  # noqa: S101, PT018 (as in _judge)
     young = is_young(arrival.received_at, state)
+    if is_overdue(state):
+        return await gather(services, client, lab, state, head_in_time(last, state), young=young)
     head = await newest_head(client, push, certain=certain)
     if young and not certain:
         await distrust(services, client, state, arrival.pushes, push=push, head=head)

@@ -33,7 +33,6 @@ from github.errors import (
     NotFound,
     RateLimited,
     Rejected,
-    Transient,
 )
 from github.statuses import shown_status
 from rules.model import ZERO_SHA, Installation
@@ -158,7 +157,7 @@ async def _visit(services: Services, visit: Visit) -> int:
                 found += await _compare(services, client, head, statuses_too=visit.statuses)
             except RateLimited:
                 raise
-            except Transient:  # this one has its turn in the next round: it may be the only one that fails
+            except Exception:  # this one has its turn in the next round: it may be the only one that fails, and always
                 place = head.repo_id
                 raise
             place = head.repo_id
@@ -178,6 +177,16 @@ async def _visit(services: Services, visit: Visit) -> int:
 
 
 async def _compare_repositories(services: Services, client: InstallationClient) -> None:
+    """Read the installation anew if its repositories are others. A list that cannot be had keeps no head waiting."""
+    try:
+        await _read_if_other(services, client)
+    except (RateLimited, InstallationError):
+        raise
+    except GitHubError as error:
+        log.warning("repositories_not_compared", installation=client.installation_id, error=str(error))
+
+
+async def _read_if_other(services: Services, client: InstallationClient) -> None:
     listed = {each.repo_id: each.full_name for each in await client.repositories()}
     if await looks.repositories_differ(services.pool, client.installation_id, listed):
         FOUND.labels("repositories").inc()

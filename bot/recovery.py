@@ -14,9 +14,9 @@ import asyncio
 import random
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
@@ -26,7 +26,7 @@ from bot.retry import ATTEMPTS, delay_before_retry
 from bot.wanted import RESULT_EVENTS, ResultFilter
 from bot.webhook import new_delivery, read_envelope
 from github.client import GitHubApp
-from github.deliverylog import LogReader
+from github.deliverylog import LoggedBody, LogReader, is_for_app
 from github.errors import GitHubError, RateLimited, Unauthorized
 from storage import headfacts, recovery
 from storage.database import Pool, is_transient
@@ -49,15 +49,18 @@ LONGEST_BACKOFF = 60.0
 LOOK_BACK, LOOK_BACK_GHES = timedelta(days=3), timedelta(days=7)
 # Payloads in hand at a time, each at most 25 MB (GitHub webhook docs, "Payload cap").
 AT_ONCE = 4
+# So many deliveries that nobody needs are remembered, the newest ones: the log shows them in each look until it has
+# moved on, and to find that out takes a request for some. (A restart asks once more for what the log shows then.)
+NO_NEWS = 10_000
 # A reader that is silent for so long is gone, and another one goes on.
 LEASE = timedelta(minutes=2)
 
 PULLED = Counter("stepgate_pulled_total", "Deliveries taken from GitHub's log", ["event", "result"])
 
 
-def look_back(api_url: str) -> timedelta:
-    """How far the delivery log of the GitHub at this API address reaches back."""
-    return LOOK_BACK if api_url.rstrip("/") == "https://api.github.com" else LOOK_BACK_GHES
+def look_back(*, is_enterprise_server: bool) -> timedelta:
+    """How far GitHub's delivery log reaches back."""
+    return LOOK_BACK_GHES if is_enterprise_server else LOOK_BACK
 
 
 class DeliveryPoller:
@@ -79,12 +82,14 @@ class DeliveryPoller:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._pool = pool
+        self._app_id = app.app_id
         self._log = LogReader(app)
         self._now = now
         self._sleep = sleep
         self._jitter = jitter
         self._holder = secrets.token_hex(8)
-        self._walk = LogWalk(pool, self._log, kept, receives, now, self._hold)
+        self._no_news: dict[Key, None] = {}
+        self._walk = LogWalk(pool, self._log, kept, receives, now, self._hold, self._no_news)
         self._recorder = Recorder(pool)
         self._results = ResultFilter(app.app_id, partial(headfacts.awaited, pool), Echoes(pool))
         self._looking = asyncio.Lock()
@@ -171,10 +176,16 @@ class DeliveryPoller:
         while found := await recovery.due(self._pool, self._now(), AT_ONCE):
             self._walk.keep_reserve()
             needed = [missed for missed in found if await self._is_needed(missed)]
-            await recovery.settled(self._pool, {missed.key for missed in found} - {missed.key for missed in needed})
+            await self._settle_unneeded({missed.key for missed in found} - {missed.key for missed in needed})
             taken += await self._take_some(needed)
             await self._hold()
         return taken
+
+    async def _settle_unneeded(self, keys: set[Key]) -> None:
+        await recovery.settled(self._pool, keys)
+        self._no_news.update(dict.fromkeys(keys))
+        while len(self._no_news) > NO_NEWS:
+            del self._no_news[next(iter(self._no_news))]
 
     async def _is_needed(self, missed: Missed) -> bool:
         if missed.event not in RESULT_EVENTS:
@@ -185,22 +196,21 @@ class DeliveryPoller:
         """Fetch the payloads of a few and record those that came, in the order of the log."""
         by_key = {missed.key: missed for missed in found}
         fetched = await asyncio.gather(
-            *(self._log.payload(missed.delivery_id) for missed in found), return_exceptions=True
+            *(self._log.body(missed.delivery_id) for missed in found), return_exceptions=True
         )
         results: dict[Key, bool | BaseException | None] = {
             key: body for key, body in zip(by_key, fetched, strict=True) if isinstance(body, BaseException)
         }
         # No signature is checked: these bytes were never signed. They came from GitHub's API over TLS, asked for with
         # the App's own key, which proves as much.
-        bodies = {key: body for key, body in zip(by_key, fetched, strict=True) if isinstance(body, bytes)}
+        bodies = {key: body for key, body in zip(by_key, fetched, strict=True) if isinstance(body, LoggedBody)}
         recorded = await asyncio.gather(
-            *(self._record(event, guid, body) for (guid, event), body in bodies.items()),
+            *(self._record(by_key[key], body) for key, body in bodies.items()),
             return_exceptions=True,
         )
         results.update(zip(bodies, recorded, strict=True))
-        await recovery.settled(
-            self._pool, {key for key, result in results.items() if not isinstance(result, BaseException)}
-        )
+        await recovery.settled(self._pool, {key for key, result in results.items() if isinstance(result, bool)})
+        await self._settle_unneeded({key for key, result in results.items() if result is None})
         for key, result in results.items():
             if isinstance(result, bool):
                 self._recorded(key, result)
@@ -209,12 +219,16 @@ class DeliveryPoller:
                 await self._put_off(by_key[key], result)
         return sum(result is True for result in results.values())
 
-    async def _record(self, event: str, guid: UUID, body: bytes) -> bool | None:
+    async def _record(self, missed: Missed, body: LoggedBody) -> bool | None:
         """Record a delivery; whether it was new. None: nobody needs it (an echo of our own, for instance)."""
-        parts = read_envelope(body)
-        if event in RESULT_EVENTS and not await self._results.wants(event, parts):
+        if not is_for_app(self._app_id, body.target_type, body.target_id):
+            log.warning("delivery_of_another_app", delivery=str(missed.guid), event_name=missed.event)
             return None
-        return await self._recorder.record(new_delivery(event, guid, body, parts))
+        parts = read_envelope(body.payload)
+        if missed.event in RESULT_EVENTS and not await self._results.wants(missed.event, parts):
+            return None
+        delivery = new_delivery(missed.event, missed.guid, body.payload, parts)
+        return await self._recorder.record(replace(delivery, sent_at=missed.delivered_at))
 
     def _recorded(self, key: Key, new: bool) -> None:
         guid, event = key

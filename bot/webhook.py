@@ -20,6 +20,7 @@ from prometheus_client import Counter
 
 from bot.payloads import Envelope, UnreadablePayloadError, envelope
 from bot.wanted import FILTERED_EVENTS, ResultFilter
+from github.deliverylog import TARGET_ID, TARGET_TYPE, is_for_app
 from storage.database import is_transient
 from storage.inbox import NewDelivery
 
@@ -125,6 +126,7 @@ class Webhook:
     """The receiver: holds the secrets (current first, then the one being retired) and the inbox's recorder.
 
     `results`: which FILTERED_EVENTS are stored; None: none of them. `read_timeout`: seconds for a body to arrive.
+    `app_id`: what is sent to another App or webhook is refused; None: that is not asked.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class Webhook:
         secrets: Sequence[str],
         results: ResultFilter | None = None,
         read_timeout: float = READ_TIMEOUT,
+        app_id: int | None = None,
     ) -> None:
         if not secrets or not all(secrets):
             raise ValueError("a webhook secret is required")
@@ -141,10 +144,11 @@ class Webhook:
         self._results = results
         self._secrets = tuple(secret.encode() for secret in secrets)
         self._read_timeout = read_timeout
+        self._app_id = app_id
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def receive(self, request: web.Request) -> web.Response:
-        """Answer one delivery: 202 stored or not needed, 400, 401, 408, 413, 415, or 503 when it cannot be stored."""
+        """Answer one delivery: 202 stored or not needed, 400, 401, 403, 408, 413, 415; 503: it cannot be stored."""
         if (request.content_length or 0) > MAX_BODY:
             return _answer(request, 413, "the body is larger than GitHub sends", close=True)
         if "Content-Encoding" in request.headers:
@@ -204,6 +208,10 @@ class Webhook:
             return _answer(request, 400, "the headers X-GitHub-Event and X-GitHub-Delivery are needed, once each")
         if request.content_type != "application/json":
             return _answer(request, 415, "set the webhook's content type to application/json")
+        target = _header(request, TARGET_TYPE), _header(request, TARGET_ID)
+        if self._app_id is not None and not is_for_app(self._app_id, *target):
+            RECEIVED.labels(event if event in EVENTS | FILTERED_EVENTS else "other", "another_app").inc()
+            return _answer(request, 403, "this is sent to another App or webhook: give it a secret of its own")
         if event not in EVENTS and (event not in FILTERED_EVENTS or self._results is None):
             RECEIVED.labels(event if event in ACKNOWLEDGED else "other", "not_needed").inc()
             return _answer(request, 202, "not needed")
@@ -239,11 +247,12 @@ def add_routes(
     secrets: Sequence[str],
     results: ResultFilter | None = None,
     read_timeout: float = READ_TIMEOUT,
+    app_id: int | None = None,
 ) -> None:
     """Mount POST /webhook. `record` stores one delivery durably and tells whether it was new; `secrets`: one or two.
 
     `results`: which results of checks and workflows are stored; None: none. `read_timeout`: seconds in which a body
-    must arrive.
+    must arrive. `app_id`: our App's, to which deliveries must be sent; None: that is not asked.
     """
-    receiver = Webhook(record=record, secrets=secrets, results=results, read_timeout=read_timeout)
+    receiver = Webhook(record=record, secrets=secrets, results=results, read_timeout=read_timeout, app_id=app_id)
     app.router.add_post("/webhook", receiver.receive)

@@ -5,7 +5,7 @@ open -> VERIFIED_PASS            all required steps are done; staff may reopen
 open -> DEFERRED                 by staff or by the installation (uninstalled, suspended, deselected, repository gone);
                                  only its own cause ends it; what staff opens while the repository cannot be
                                  reached is deferred by the installation in the same transaction (the database)
-open, DEFERRED -> EXPIRED        the deadline; staff may extend
+open, DEFERRED -> EXPIRED        the deadline; staff may extend, and a push that came in time is judged
 
 Open are IN_PROGRESS and STUCK. The database has the same pairs in a trigger; a test compares them with `allowed`.
 """
@@ -38,6 +38,7 @@ class SessionEvent(StrEnum):
     INSTALLATION_GONE = "installation_gone"
     INSTALLATION_BACK = "installation_back"
     DEADLINE_PASSED = "deadline_passed"
+    TIMELY_PUSH = "timely_push"  # a push from before the deadline was found after it
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,8 @@ _MACHINE: Mapping[SessionEvent, Mapping[Standing, Standing]] = {
     # The deadline runs on while the installation is away, and waits while staff defers.
     SessionEvent.DEADLINE_PASSED: {standing: standing for standing in STANDINGS}
     | {_IN_PROGRESS: _EXPIRED, _STUCK: _EXPIRED, _DEFERRED_BY_INSTALLATION: _EXPIRED},
+    # It is judged, and the deadline, which has passed, closes the session again.
+    SessionEvent.TIMELY_PUSH: {standing: standing for standing in STANDINGS} | {_EXPIRED: _IN_PROGRESS},
 }
 
 

@@ -51,7 +51,10 @@ MAX_COMMIT_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """A verified delivery. `lane_id`: "repo:<id>", "installation:<id>" or another name of what must stay in order."""
+    """A verified delivery. `lane_id`: "repo:<id>", "installation:<id>" or another name of what must stay in order.
+
+    `sent_at`: when GitHub first sent it, of one that was taken from GitHub's log (never from a body).
+    """
 
     guid: UUID
     event: str
@@ -61,6 +64,7 @@ class NewDelivery:
     lane_id: str
     payload: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    sent_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,12 @@ class StoredDelivery:
     payload: bytes
     received_at: datetime
     attempts: int
+    sent_at: datetime | None
+
+    @property
+    def came_at(self) -> datetime:
+        """When it counts as made: what GitHub sent while we were away counts from then."""
+        return self.received_at if self.sent_at is None else min(self.received_at, self.sent_at)
 
     @classmethod
     def from_row(cls, row: Any) -> StoredDelivery:
@@ -90,15 +100,17 @@ class StoredDelivery:
 _RECORD = """
 WITH given AS (
     SELECT *, row_number() OVER (PARTITION BY guid, event ORDER BY ordinal) AS nth
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::bytea[], $8::jsonb[])
-        WITH ORDINALITY AS d (guid, event, action, installation_id, repo_id, lane_id, payload, headers, ordinal)
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::bytea[], $8::jsonb[],
+        $9::timestamptz[])
+        WITH ORDINALITY
+        AS d (guid, event, action, installation_id, repo_id, lane_id, payload, headers, sent_at, ordinal)
 ), numbered AS MATERIALIZED (
     SELECT *, nextval(pg_get_serial_sequence('delivery', 'inbox_id')) AS inbox_id
     FROM (SELECT * FROM given WHERE nth = 1 ORDER BY ordinal) AS arrived
 ), added AS (
-    INSERT INTO delivery (inbox_id, guid, event, action, installation_id, repo_id, lane_id, payload, headers)
+    INSERT INTO delivery (inbox_id, guid, event, action, installation_id, repo_id, lane_id, payload, headers, sent_at)
     OVERRIDING SYSTEM VALUE
-    SELECT inbox_id, guid, event, action, installation_id, repo_id, lane_id, payload, headers
+    SELECT inbox_id, guid, event, action, installation_id, repo_id, lane_id, payload, headers, sent_at
     FROM numbered ORDER BY guid, event
     ON CONFLICT ON CONSTRAINT delivery_guid_event_key DO NOTHING
     RETURNING guid, event, lane_id
@@ -134,6 +146,7 @@ async def record(pool: Pool, deliveries: Sequence[NewDelivery]) -> list[bool]:
         [delivery.lane_id for delivery in deliveries],
         [delivery.payload for delivery in deliveries],
         [dict(delivery.headers) for delivery in deliveries],
+        [delivery.sent_at for delivery in deliveries],
     )
     return [bool(row["new"]) for row in rows]
 
@@ -209,7 +222,7 @@ class Recorder:
 
 
 _WAITING = """
-SELECT inbox_id, guid, event, action, installation_id, repo_id, lane_id, payload, received_at, attempts FROM (
+SELECT inbox_id, guid, event, action, installation_id, repo_id, lane_id, payload, received_at, attempts, sent_at FROM (
     SELECT *, sum(octet_length(payload)) OVER (ORDER BY inbox_id) - octet_length(payload) AS bytes_before FROM (
         SELECT * FROM delivery
         WHERE lane_id = $1 AND state = 'waiting' AND (next_attempt_at IS NULL OR next_attempt_at <= now())

@@ -9,6 +9,8 @@ import pytest
 
 from bot import reconciler
 from bot.reconciler import NOT_AGAIN
+from github.client import InstallationClient
+from github.errors import UnsafeAddress
 from sandbox import Fault
 from sandbox.effects import Answer
 from storage import looks
@@ -41,7 +43,8 @@ async def test_pushes_without_any_event_are_judged_once(here: World) -> None:
 
 
 async def test_a_quiet_round_costs_what_nothing_costs(here: World) -> None:
-    """Of unchanged branches and lists GitHub answers with 304; a session costs two requests, and writes none."""
+    """Of unchanged branches and repositories GitHub answers with 304; a session costs two requests, and writes none.
+    The list of installations is read each time."""
     pushers = [await Pusher.enrol(here) for _ in range(2)]
     await look_for_heads(here.line)
     before = len(here.line.sandbox.exchanges)
@@ -51,7 +54,7 @@ async def test_a_quiet_round_costs_what_nothing_costs(here: World) -> None:
     asked = list(here.line.sandbox.exchanges)[before:]
     paths = [exchange.path.partition("?")[0] for exchange in asked]
     assert {exchange.method for exchange in asked} == {"GET"}
-    assert {exchange.status for exchange in asked} == {304}
+    assert {each.status for each in asked if not each.path.partition("?")[0].endswith("/app/installations")} == {304}
     assert sum("/git/ref" in path for path in paths) == len(pushers)
     assert sum("installation/repositories" in path for path in paths) == len(pushers) + 1  # and the template's
     assert sum(path.endswith("/app/installations") for path in paths) == 1
@@ -145,6 +148,38 @@ async def test_one_that_fails_keeps_no_other_waiting_and_goes_on_where_it_was(he
     fault.remove()
     assert await look_for_heads(here.line) == 1
     assert await broken.differences() == []
+
+
+@pytest.mark.parametrize("error", [UnsafeAddress("refused to go to another host"), ValueError("a defect of ours")])
+async def test_one_head_that_always_fails_does_not_stand_before_the_others(
+    here: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Whatever goes wrong with one head, the next turn at the installation goes on behind it."""
+    pusher = await Pusher.enrol(here)
+
+    async def fails(_client: InstallationClient, _name: str, _branch: str) -> str | None:
+        raise error
+
+    monkeypatch.setattr(InstallationClient, "branch_head", fails)
+
+    assert await look_for_heads(here.line) == 0
+
+    (plan,) = await here.line.fetch("SELECT after_repo_id FROM installation_look WHERE after_repo_id > 0")
+    assert plan["after_repo_id"] == pusher.fork.id
+
+
+async def test_a_list_that_cannot_be_read_does_not_stand_before_the_heads(here: World) -> None:
+    """The heads of the repositories that are known are compared, also while GitHub does not list them."""
+    pusher = await Pusher.enrol(here)
+    lost = lose(here.line)
+    await pusher.work(0)
+    lost.remove()
+    failing = here.line.sandbox.faults.add(Fault(Answer(like="bad-gateway"), path="/installation/repositories"))
+
+    assert await look_for_heads(here.line) == 1
+
+    assert failing.fired
+    assert await pusher.differences() == []
 
 
 async def test_rounds_are_spread_and_shared(here: World) -> None:

@@ -21,9 +21,11 @@ from bot.recovery import LOOK_BACK, QUICK, SLOW, DeliveryPoller, look_back
 from bot.retry import ATTEMPTS
 from bot.webhook import new_delivery
 from github.client import GitHubApp
+from github.deliverylog import Page
 from github.errors import RateLimited, Transient, Unauthorized
 from github.governor import MemoryGovernor
-from storage import inbox
+from settings import Settings
+from storage import headfacts, inbox
 from storage import recovery as recovery_store
 from storage.database import Pool, open_pool
 from storage.health import backlog
@@ -215,6 +217,23 @@ async def test_an_entry_that_comes_late_below_newer_ones_is_found(desk: Desk) ->
     assert desk.log.asked(late) == 1
 
 
+async def test_a_clock_that_was_set_back_stops_no_sweep(desk: Desk) -> None:
+    """The last sweep seems to be in the future then: entries that are logged late are found all the same."""
+    began = desk.clock.now()
+    desk.clock.time += timedelta(days=1).total_seconds()
+    for number in range(150):
+        desk.log.add("star", at=began - 150 + number)
+    desk.log.add("push", at=began)
+    assert await desk.poller.look() == 1
+    desk.clock.time = began + 10 * MINUTE
+    for _ in range(150):
+        desk.log.add("star", at=began + MINUTE)
+    late = desk.log.add("push", at=began - 140)
+
+    assert await desk.another().look() == 1
+    assert desk.log.asked(late) == 1
+
+
 async def test_a_look_that_broke_off_is_made_up_for(desk: Desk) -> None:
     """When GitHub fails on the second page, the entries there are found by the next look, not only by the sweep."""
     desk.log.per_page = 1
@@ -338,6 +357,35 @@ async def test_a_sweep_goes_on_where_it_was_broken_off(desk: Desk, monkeypatch: 
     assert await desk.poller.look() == 0
 
 
+async def test_a_sweep_whose_place_is_lost_begins_anew(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that GitHub answers with errors for a day, as it may do with one that is no longer good, is given up:
+    what was below it is found all the same."""
+    monkeypatch.setattr(logwalk, "PAGES", 1)
+    desk.log.per_page = 2
+    for number in range(6):
+        desk.log.add(at=desk.clock.now() - 60 + number)
+    read, good, most = desk.poller._log.page, set[str | None](), [1]
+
+    async def page(address: str | None = None) -> Page:
+        if address is not None and address not in good:
+            raise Transient("502 Bad Gateway")
+        found = await read(address)
+        if len(good) < most[0]:
+            good.add(found.next_page)
+        return found
+
+    monkeypatch.setattr(desk.poller._log, "page", page)
+    for hours in (0, 1, 24):  # the last one gives up
+        desk.clock.time += timedelta(hours=hours).total_seconds()
+        good.clear()
+        with pytest.raises(Transient, match="502"):
+            await desk.poller.look()
+    good.clear()
+    most[0] = 9
+
+    assert await desk.poller.look() == 2
+
+
 async def test_two_pollers_do_not_read_the_same_log(desk: Desk) -> None:
     """While one reads, another one does nothing; if the first one dies, the other goes on after its lease."""
     desk.log.add()
@@ -369,15 +417,16 @@ async def test_the_budget_for_tokens_is_left_alone(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("address", "days"), [("https://api.github.com", 3), ("https://github.example.com/api/v3", 7)])
-def test_the_log_is_read_as_far_back_as_it_is_kept(address: str, days: int) -> None:
+def test_the_log_is_read_as_far_back_as_it_is_kept(address: str, days: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """github.com keeps three days of deliveries, an Enterprise Server seven."""
-    assert look_back(address) == timedelta(days=days)
+    monkeypatch.setenv("GITHUB_API_URL", address)
+    assert look_back(is_enterprise_server=Settings().is_enterprise_server) == timedelta(days=days)
 
 
 async def test_an_enterprise_server_is_asked_for_seven_days(desk: Desk) -> None:
     """With a longer look back what is older than three days is taken, too."""
     desk.log.add(at=desk.clock.now() - timedelta(days=6).total_seconds())
-    older = _poller(desk.pool, desk.github, desk.clock, kept=look_back("https://github.example.com/api/v3"))
+    older = _poller(desk.pool, desk.github, desk.clock, kept=look_back(is_enterprise_server=True))
 
     assert await desk.poller.look() == 0
     await desk.pool.execute("UPDATE recovery_state SET horizon = NULL, swept_at = NULL, newest_at = NULL")
@@ -393,6 +442,42 @@ async def test_results_that_the_receiver_has_looked_at_are_not_looked_at_again(d
     assert await receiving.look() == 1
 
     assert (desk.log.asked(seen), desk.log.asked(pushed)) == (0, 1)
+
+
+async def test_what_was_found_to_be_no_news_is_not_asked_for_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An echo of our own is told from a result by its payload: that is fetched once, not in each look that meets the
+    entry in the log again."""
+
+    async def awaits(_pool: Pool, _repo_id: int) -> bool:
+        return True
+
+    monkeypatch.setattr(headfacts, "awaited", awaits)
+    poller = _poller(desk.pool, desk.github, desk.clock)
+    suite = {"app": {"id": desk.github.app_id, "slug": "ours"}, "head_sha": "a" * 40}
+    echo = {"action": "completed", "check_suite": suite, "repository": {"id": 7}, "installation": {"id": 99}}
+    number = desk.log.add("check_suite", action="completed", payload=echo)
+    for _ in range(3):
+        assert await poller.look() == 0
+        desk.clock.time += SWEEP.total_seconds()
+
+    assert desk.log.asked(number) == 1
+    assert await desk.pool.fetchval("SELECT count(*) FROM delivery_missed") == 0
+
+
+async def test_what_was_sent_to_another_app_is_not_taken(desk: Desk) -> None:
+    """An event has one guid for all Apps: an entry whose headers name another App is left alone, whatever it holds."""
+    guid, body = uuid4(), {"repository": {"id": 7}, "installation": {"id": 99}}
+    mine = {"X-GitHub-Hook-Installation-Target-ID": str(desk.github.app_id)}
+    other = {"x-github-hook-installation-target-id": "4711", "x-github-hook-installation-target-type": "integration"}
+    for headers in (other, mine):
+        answer = Reply(200, {"request": {"headers": headers, "payload": body}})
+        desk.log.add(guid=guid if headers is other else None, scripts=(answer,))
+
+    assert await desk.poller.look() == 1
+
+    (row,) = await desk.rows()
+    assert row["guid"] != guid
+    assert await desk.pool.fetchval("SELECT count(*) FROM delivery_missed") == 0
 
 
 async def test_what_is_missing_of_a_forgotten_person_is_not_taken(desk: Desk) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import timedelta
+from typing import cast
 from uuid import uuid4
 
+import asyncpg
+import pytest
+
+from bot import schedules
 from bot.schedules import forget_bodies, forget_deliveries, run_schedules, seal_audit
+from bot.services import Services
 from storage import audit
 from storage.audit import AuditEvent
 from storage.audit_check import verify
@@ -88,3 +95,45 @@ async def test_rows_of_deliveries_are_kept_as_long_as_github_may_send_one_again(
         server = replace(line.services, keep_bodies=timedelta(days=4), log_kept=timedelta(days=7))
         assert await forget_deliveries(server) == 0
         assert await forget_deliveries(replace(line.services, keep_bodies=timedelta(days=4))) == 2
+
+
+async def test_whoever_dies_a_schedule_goes_on_and_runs_once_over_replicas(
+    fresh_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a worker took and never ended is taken by another one, as soon as it was silent for half a minute. One that
+    comes back after a day takes its part, and makes no run a second one. (Here each second is a minute.)"""
+    runs: list[float] = []
+
+    async def run(_services: Services) -> int:
+        runs.append(time.monotonic())
+        return 0
+
+    monkeypatch.setattr(schedules, "expire_overdue", run)
+    monkeypatch.setattr(schedules, "EACH_MINUTE", "* * * * * *")
+    link = await asyncpg.connect(fresh_database)
+    nothing = cast("Services", None)
+    replicas = [asyncio.create_task(run_schedules(fresh_database, nothing, recovers=False))]
+    try:
+        await _more(runs, 1)
+        taken = "UPDATE pgqueuer_schedules SET status = 'picked', heartbeat = now() - interval '1 day', next_run = {}"
+        await link.execute(taken.format("now() + interval '1 day' WHERE entrypoint = 'stepgate-expiry'"))
+        await _more(runs, 1)
+
+        replicas.append(asyncio.create_task(run_schedules(fresh_database, nothing, recovers=False)))
+        began, before = time.monotonic(), len(runs)
+        await _more(runs, 3)
+        assert len(runs) - before <= time.monotonic() - began + 2
+        assert await link.fetchval("SELECT count(*) FROM pgqueuer_schedules WHERE entrypoint = 'stepgate-expiry'") == 1
+    finally:
+        for replica in replicas:
+            replica.cancel()
+        await asyncio.gather(*replicas, return_exceptions=True)
+        await link.close()
+
+
+async def _more(runs: list[float], number: int) -> None:
+    """Wait for so many more runs."""
+    ends = len(runs) + number
+    async with asyncio.timeout(20):
+        while len(runs) < ends:
+            await asyncio.sleep(0.05)

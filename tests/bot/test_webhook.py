@@ -59,6 +59,36 @@ async def _client(store: Store, aiohttp_client: Callable[[web.Application], Awai
     return await aiohttp_client(app)
 
 
+@pytest.mark.parametrize(
+    ("kind", "number", "status"),
+    [
+        ("integration", "7", 202),
+        (None, None, 202),
+        ("integration", "8", 403),
+        ("repository", "7", 403),
+        ("organization", "9", 403),
+        (None, "8", 403),
+    ],
+)
+async def test_what_is_sent_to_another_app_is_refused(
+    store: Store,
+    aiohttp_client: Callable[[web.Application], Awaitable[Client]],
+    kind: str | None,
+    number: str | None,
+    status: int,
+) -> None:
+    """Of one event all Apps and webhooks get the same guid. If another one has our address and our secret, its delivery
+    is not taken for ours, which would then be known already. GitHub Enterprise Server may leave the headers out."""
+    app = web.Application(client_max_size=MAX_BODY)
+    add_routes(app, record=store.record, secrets=(SECRET,), app_id=7)
+    client = await aiohttp_client(app)
+    given = {"X_GitHub_Hook_Installation_Target_Type": kind, "X_GitHub_Hook_Installation_Target_ID": number}
+    named = {name: value for name, value in given.items() if value is not None}
+
+    assert await post(client, b'{"repository": {"id": 7}}', **named) == status
+    assert len(store.deliveries) == (status == 202)
+
+
 async def post(client: Client, body: bytes, **changes: str | None) -> int:
     """Post a body as GitHub does; `changes` replace or (None) drop headers, underscores for dashes. The status."""
     headers = {

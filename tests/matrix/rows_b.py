@@ -5,6 +5,7 @@ from __future__ import annotations
 _HERE = "tests/matrix/test_group_b_deliveries.py"
 _REPEATED = "tests/bot/test_repeated_deliveries.py"
 _LOG = "tests/bot/test_recovery.py"
+_DEADLINES = "tests/bot/test_deadlines.py"
 
 ROWS: dict[str, tuple[str, ...]] = {
     "B1": (
@@ -34,13 +35,20 @@ ROWS: dict[str, tuple[str, ...]] = {
         f"{_HERE}::test_a_long_failure_is_worked_through",
         f"{_LOG}::test_the_budget_for_tokens_is_left_alone",
     ),
-    "B8": (f"{_HERE}::test_an_outage_leaves_nothing_behind",),
+    "B8": (
+        f"{_HERE}::test_an_outage_leaves_nothing_behind",
+        f"{_DEADLINES}::test_a_push_that_is_found_after_the_deadline_counts_by_when_github_sent_it",
+    ),
     "B9": (
         f"{_HERE}::test_hooks_that_come_minutes_late",
         f"{_LOG}::test_an_entry_that_comes_late_below_newer_ones_is_found",
     ),
     "B10": (f"{_HERE}::test_pushes_of_which_github_tells_nobody",),
-    "B11": (f"{_HERE}::test_one_guid_for_two_apps",),
+    "B11": (
+        f"{_HERE}::test_one_guid_for_two_apps",
+        f"{_LOG}::test_what_was_sent_to_another_app_is_not_taken",
+        "tests/bot/test_webhook.py::test_what_is_sent_to_another_app_is_refused",
+    ),
     "B12": (
         f"{_HERE}::test_a_log_that_changes_while_it_is_read",
         f"{_LOG}::test_a_look_that_broke_off_is_made_up_for",

@@ -28,6 +28,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         f"{_HERE}::test_no_zone_and_no_change_of_the_hour_moves_a_wait",
         f"{_HERE}::test_a_leap_second_in_a_date_is_no_defect",
         f"{_CLIENT}::test_a_tokens_end_is_reckoned_by_githubs_clock",
+        "tests/bot/test_recovery.py::test_a_clock_that_was_set_back_stops_no_sweep",
         "tests/github/test_access.py::test_a_clock_that_is_set_back_does_not_prolong_the_silence",
         "tests/github/test_governor.py::test_a_clock_that_jumps_back_does_not_stop_writing",
         "tests/storage/test_budgets.py::test_a_clock_that_was_set_back_does_not_stop_writing",

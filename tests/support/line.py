@@ -193,7 +193,7 @@ async def _running_app(line: Line) -> AsyncIterator[None]:
     app = line.web = web.Application(client_max_size=MAX_BODY, middlewares=[line.invariants.middleware])
     own = Echoes(pool, services.judging.check_name)
     wanted = ResultFilter(sandbox.app_id, partial(headfacts.awaited, pool), own)
-    add_routes(app, record=recorder.record, secrets=line.secrets, results=wanted)
+    add_routes(app, record=recorder.record, secrets=line.secrets, results=wanted, app_id=sandbox.app_id)
     stop = asyncio.Event()
     async with Listener(line.dsn, on_lost=mappings.clear) as listener:
         routes.add_routes(app, _site(line, listener))
