@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from bench import calls, growing_judge, growth, judge, memory, patterns, receive
+from bench import calls, growing_judge, growth, judge, load, memory, patterns, receive
 from bench.figures import Figure, machine
 from bench.processes import BenchError, Place
 from cli.serve import leave_on_sigterm
@@ -29,6 +29,7 @@ BENCHES: dict[str, tuple[Callable[[Place, Any], Awaitable[list[Figure]]], Any, A
     "growth": (growth.measure, growth.Size(), growth.SMALL),
     "calls": (calls.measure, calls.Size(), calls.SMALL),
     "memory": (memory.measure, memory.Size(), memory.SMALL),
+    "load": (load.measure, load.Size(), load.SMALL),
 }
 
 
@@ -55,6 +56,7 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="little of everything: whether it works, not how fast")
     parser.add_argument("--home", type=Path, default=DISK if DISK.is_dir() else None, help="folder on the disk to use")
     parser.add_argument("--pushes", type=int, help=f"of memory; else {memory.Size().count}")
+    parser.add_argument("--seconds", type=float, help=f"of load's steady part; else {load.Size().seconds:g}")
     given = parser.parse_args()
     leave_on_sigterm()  # so that what was started is stopped
     if unknown := set(given.names) - set(BENCHES):
@@ -62,6 +64,8 @@ def main() -> int:
     names = given.names or list(BENCHES)
     if given.pushes:
         BENCHES["memory"] = (memory.measure, memory.Size(count=given.pushes), memory.SMALL)
+    if given.seconds:
+        BENCHES["load"] = (load.measure, load.Size(seconds=given.seconds), load.SMALL)
     home = Path(tempfile.mkdtemp(prefix="stepgate-bench-", dir=given.home))
     try:
         home.chmod(0o755)  # root's PostgreSQL is another user

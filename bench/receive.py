@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import secrets
+import uuid
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from bench.figures import Figure, percentile
-from bench.load import Plan, Seen
-from bench.processes import ROOT, BenchError, Place, Running, Watched, command, database, program, web_port
+from bench.payloads import sha_of
+from bench.processes import ROOT, Place, Running, Watched, command, database, program, web_port
+from bench.sender import Delivery, Plan, sending, sent
 from sandbox.core import new_private_key
 from settings import child_environment
 
@@ -19,6 +19,8 @@ CONNECTIONS = 32
 RATE = 200.0
 TARGET = 0.4
 SLOWEST_SECONDS = 0.05
+# Repositories that the deliveries are about.
+REPOSITORIES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ async def measure(place: Place, size: Size) -> list[Figure]:
         bare = await stack.enter_async_context(program("bare", place.home, "-m", "bench.bare"))
         bare.tell(secret)
         sides = (Side("bare", bare, int(await bare.line())), Side("web", web, await web_port(web)))
-        return await _figures(place, secret, size, sides)
+        sender = await stack.enter_async_context(sending(place.home))
+        return await _figures(place, sender, secret, size, sides)
 
 
 @dataclass(slots=True)
@@ -65,21 +68,21 @@ class Side:
     rates: list[float] = field(default_factory=list)
     cost: str = ""
 
-    async def play(self, place: Place, secret: str, count: int, seed: str) -> None:
+    async def play(self, place: Place, sender: Running, secret: str, count: int, seed: str) -> None:
         """A round: as many deliveries as it takes."""
         watched = Watched.begin({self.name: self.process.pid, "postgres": place.postmaster})
-        seen = await load(place.home, Plan(self.port, secret, count, CONNECTIONS, 0, f"{self.name} {seed}"))
+        seen = await sent(sender, plan(self.port, secret, count, 0, f"{self.name} {seed}"))
         self.cost = watched.each(count)
         self.rates.append(count / seen.seconds)
 
 
-async def _figures(place: Place, secret: str, size: Size, sides: tuple[Side, Side]) -> list[Figure]:
+async def _figures(place: Place, sender: Running, secret: str, size: Size, sides: tuple[Side, Side]) -> list[Figure]:
     bare, web = sides
-    await load(place.home, Plan(web.port, secret, max(50, size.count // 10), CONNECTIONS, 0, "warm-up"))
+    await sent(sender, plan(web.port, secret, max(50, size.count // 10), 0, "warm-up"))
     for number in range(size.rounds):
         for side in sides:
-            await side.play(place, secret, size.count, str(number))
-    timed = await load(place.home, Plan(web.port, secret, size.timed, CONNECTIONS, RATE, "timed"))
+            await side.play(place, sender, secret, size.count, str(number))
+    timed = await sent(sender, plan(web.port, secret, size.timed, RATE, "timed"))
     middle, slowest = (percentile(timed.latencies, share) * 1000 for share in (0.5, 0.99))
     rates = (percentile(web.rates, 0.5), percentile(bare.rates, 0.5))
     note = f"at {RATE:g}/s; median {middle:.1f} ms"
@@ -89,13 +92,14 @@ async def _figures(place: Place, secret: str, size: Size, sides: tuple[Side, Sid
     ]
 
 
-async def load(home: Path, plan: Plan) -> Seen:
-    """Let another process send a plan; every delivery must be answered 202."""
-    async with program("load", home, "-m", "bench.load") as sender:
-        sender.tell(asdict(plan))
-        await sender.line()
-        sender.tell("go")
-        seen = Seen(**json.loads(await sender.line(timeout=600)))
-    if set(seen.statuses) != {"202"}:
-        raise BenchError(f"answers to deliveries: {seen.statuses}")
-    return seen
+def plan(port: int, secret: str, count: int, rate: float, seed: str) -> Plan:
+    """So many pushes: each about another commit, under an id of its own."""
+    deliveries = []
+    for number in range(count):
+        one = number % REPOSITORIES
+        name = f"learner-{one:04d}/word-counter-lab"
+        target = (700_000_000 + one, name, 8_000_000 + one, 51_000_000 + one, "User")
+        after = sha_of(f"{seed} {number}")
+        guid = str(uuid.uuid5(uuid.NAMESPACE_URL, after))
+        deliveries.append(Delivery(guid, target, after, sha_of(f"{seed} before {number}")))
+    return Plan(port, secret, CONNECTIONS, rate, deliveries)

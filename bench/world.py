@@ -11,16 +11,18 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 from bench.github import Facts, Fork, Plan
 from bench.lab import Shape
-from bench.load import Connection
-from bench.payloads import Target, push_body, request
+from bench.payloads import push_body, request
 from bench.processes import ROOT, BenchError, Place, Running, command, database, program, web_port
+from bench.sender import Connection
 from settings import child_environment
 
-# Longest time for one push to be answered (seconds).
-ANSWER = 30.0
+# Longest time for one push to be answered, also while everything starts on a busy machine (seconds).
+ANSWER = 120.0
 
 
 @dataclass(slots=True)
@@ -30,14 +32,18 @@ class Learner:
     fork: Fork
     at: int = 0
 
-    def push(self, secret: str) -> tuple[str, bytes]:
-        """The next commit's sha and its delivery."""
+    def next_commit(self) -> tuple[str, str]:
+        """The shas before and after the next push."""
         if self.at + 1 >= len(self.fork.shas):
             raise BenchError(f"{self.fork.full_name} has no commit left to push")
         before, after = self.fork.shas[self.at : self.at + 2]
         self.at += 1
-        target = Target(self.fork.repo_id, self.fork.full_name, self.fork.owner_id, self.fork.installation_id)
-        return after, request(push_body(target, before, after), secret, uuid.uuid4())
+        return before, after
+
+    def push(self, secret: str) -> tuple[str, bytes]:
+        """The next commit's sha and its delivery."""
+        before, after = self.next_commit()
+        return after, request(push_body(self.fork.target, before, after), secret, uuid.uuid4())
 
 
 @dataclass(slots=True)
@@ -56,7 +62,7 @@ class World:
     workers: list[Running] = field(default_factory=list)
     last_delivery: bytes = b""
     _pending: dict[str, asyncio.Future[float]] = field(default_factory=dict)
-    _counts: asyncio.Future[dict[str, int]] | None = None
+    _asked: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
 
     def pids(self) -> dict[str, int]:
         """The processes whose time is watched."""
@@ -134,38 +140,63 @@ class World:
 
     async def counts(self) -> dict[str, int]:
         """How many requests GitHub has answered, by kind."""
-        self._counts = asyncio.get_running_loop().create_future()
-        self.github.tell("counts")
-        return await asyncio.wait_for(self._counts, ANSWER)
+        counts: dict[str, int] = await self.ask("counts")
+        return counts
+
+    async def ask(self, question: str | dict[str, Any]) -> Any:
+        """Ask GitHub's process something, or tell it what to do (see bench.github), and return its answer."""
+        word = question if isinstance(question, str) else next(iter(question))
+        self._asked[word] = asyncio.get_running_loop().create_future()
+        self.github.tell(question)
+        try:
+            return await asyncio.wait_for(self._asked[word], ANSWER)
+        except TimeoutError:
+            raise BenchError(f"GitHub's process does not answer:\n{self.github.tail()}") from None
 
     async def listen(self) -> None:
         """Hear which commits have their reports, for ever."""
         while True:
             line = await self.github.line(timeout=3600)
             first, _, rest = line.partition(" ")
-            if first == "counts" and self._counts is not None:
-                self._counts.set_result(json.loads(rest))
+            if (asked := self._asked.pop(first, None)) is not None:
+                asked.set_result(json.loads(rest))
             elif (answer := self._pending.get(first)) is not None and not answer.done():
                 answer.set_result(float(rest))
 
 
 @asynccontextmanager
 async def world(
-    place: Place, *, learners: int, commits: int, shape: Shape, prompt: bool = False, side_by_side: int = 16
+    place: Place,
+    *,
+    learners: int,
+    commits: int,
+    shape: Shape,
+    prompt: bool = False,
+    side_by_side: int = 16,
+    class_of: int = 0,
+    write_interval: str | None = "0",
 ) -> AsyncIterator[World]:
-    """Run everything; each learner has pushed once, so that all are enrolled. `commits`: of each, beyond that one."""
+    """Run everything; each learner has pushed once, so that all are enrolled. `commits`: of each, beyond that one.
+
+    `class_of`: so many more learners, whose repositories belong to one organisation; of two commits each.
+    `write_interval`: the setting of that name, in seconds; None: the default one.
+    """
     secret = secrets.token_hex(32)
     async with AsyncExitStack() as stack:
         github = await stack.enter_async_context(program("github", place.home, "-m", "bench.github"))
         home = place.home / f"github-{secrets.token_hex(4)}"
-        github.tell(asdict(Plan(str(home), secret, learners, commits + 1, asdict(shape), prompt)))
+        plan = Plan(str(home), secret, learners, commits + 1, asdict(shape), prompt, class_of)
+        github.tell(asdict(plan))
         facts = json.loads(await github.line(timeout=600))
         facts = Facts(**{**facts, "forks": [Fork(**fork) for fork in facts["forks"]]})
         dsn = await stack.enter_async_context(database(place.server))
         environment = _environment(facts, dsn, secret)
+        if write_interval is not None:
+            environment["GITHUB_WRITE_INTERVAL"] = write_interval
         await command(place.home, environment, "migrate")
         await command(place.home, environment, "labs", "add", facts.template, "--slug", "bench")
         await command(place.home, environment, "labs", "publish", "bench")
+        await _invite(place.home, environment, facts.forks)
         web = await stack.enter_async_context(
             program("web", place.home, str(ROOT / "app.py"), "web", environment=environment)
         )
@@ -175,7 +206,7 @@ async def world(
         await here.add_worker()
         ear = asyncio.create_task(here.listen())
         try:
-            await here.saturate(learners, min(side_by_side, learners))
+            await here.saturate(len(enrolled), min(side_by_side, len(enrolled)))
             yield here
         finally:
             ear.cancel()
@@ -183,8 +214,16 @@ async def world(
                 await ear
 
 
+async def _invite(home: Path, environment: dict[str, str], forks: list[Fork]) -> None:
+    """Invite those whose repositories an organisation owns: it is no learner, so that one is named for each."""
+    if rows := [f"{fork.learner},{fork.full_name}" for fork in forks if fork.learner]:
+        path = home / "class.csv"
+        path.write_text("\n".join(["login,repository", *rows]) + "\n", encoding="utf-8")
+        await command(home, environment, "labs", "invite", "bench", "--csv", str(path))
+
+
 def _environment(facts: Facts, dsn: str, secret: str) -> dict[str, str]:
-    """The App's settings: the default ones, but for the pause between two writes."""
+    """The App's settings: the default ones."""
     return child_environment(
         DATABASE_URL=dsn,
         GITHUB_API_URL=facts.api_url,
@@ -192,7 +231,6 @@ def _environment(facts: Facts, dsn: str, secret: str) -> dict[str, str]:
         GITHUB_APP_ID=str(facts.app_id),
         GITHUB_PRIVATE_KEY=facts.private_key,
         GITHUB_WEBHOOK_SECRET=secret,
-        GITHUB_WRITE_INTERVAL="0",
         LOG_FORMAT="json",
         PORT="0",
     )

@@ -20,6 +20,7 @@ LINE = re.compile(
     r"(?P<name>[a-z0-9_]+) measured=(?P<measured>[\d.]+)(?P<unit>\D*) reference=(?P<reference>[\d.]+)(?P=unit) "
     r"ratio=(?P<ratio>[\d.]+|inf) target=(?P<at>[<>]=)(?P<target>[\d.]+) (?P<word>ok|short)(  \(.*\))?"
 )
+ASKED_OF_LOAD = ("ack_p99", "ack_max", "lost", "duplicates")
 FIGURES = {
     "receive": {"receive", "receive_p99"},
     "judge": {"judge", "judge_p99", "judge_two_workers", "judge_prompt"},
@@ -27,6 +28,12 @@ FIGURES = {
     "growing_judge": {"growing_judge", "growing_judge_first", "growing_judge_memory"},
     "growth": {"growth_5", "growth_50"},
     "calls": {"calls", "calls_duplicate"},
+    "load": {
+        *(f"{name}_{what}" for name in ("steady", "burst") for what in ("oldest", "drain")),
+        *(f"{name}_{what}" for name in ("steady", "burst", "storm") for what in ASKED_OF_LOAD),
+        *(f"storm_{what}" for what in ("points", "writes", "refused", "drain")),
+        "replicas",
+    },
     "memory": {"memory_web", "memory_web_flat", "memory_worker", "memory_worker_flat"},
 }
 #: Those that run processes as a host does take their time also on a small size: all of them in `make soak`, of them
