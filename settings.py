@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -88,11 +88,17 @@ def _strong(value: SecretStr, least: int) -> SecretStr:
 
 def _rsa_private_key(value: SecretStr) -> SecretStr:
     """A PEM text of an RSA key; `\\n` written as two characters is what one-line environment files need."""
+    text = value.get_secret_value().replace("\\n", "\n").strip() + "\n"
+    _check_rsa_private_key(text)
+    return SecretStr(text)
+
+
+@lru_cache(maxsize=2)  # it takes 50 ms, and settings are read more than once
+def _check_rsa_private_key(text: str) -> None:
     from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 (half of the import time of this module)
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
 
-    text = value.get_secret_value().replace("\\n", "\n").strip() + "\n"
     try:
         key = load_pem_private_key(text.encode(), password=None)
     except TypeError:
@@ -101,7 +107,6 @@ def _rsa_private_key(value: SecretStr) -> SecretStr:
         raise ValueError("is not a readable private key in PEM form (-----BEGIN ... PRIVATE KEY-----)") from None
     if not isinstance(key, RSAPrivateKey):
         raise ValueError("is not an RSA key (GitHub accepts RS256 only)")
-    return SecretStr(text)
 
 
 def _comma_separated(value: Any) -> Any:

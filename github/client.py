@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import lru_cache
 
 import aiohttp
 import jwt
@@ -177,6 +178,7 @@ class GitHubApp:
         return Credential("jwt", SecretStr(jwt.encode(claims, self._key, algorithm="RS256")))
 
 
+@lru_cache(maxsize=2)  # it takes 50 ms, and a process may make more than one client
 def _private_key(pem: str) -> RSAPrivateKey:
     """The App's key, parsed once. What the parser says is not passed on: it may quote the key."""
     try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
+
+import pytest
 
 pytest_plugins = ["tests.support.postgres", "tests.support.browser_gate"]
 
@@ -10,3 +13,9 @@ pytest_plugins = ["tests.support.postgres", "tests.support.browser_gate"]
 for name in list(os.environ):
     if name.startswith(("GITHUB_", "STEPGATE_", "PG")) or name in {"DATABASE_URL", "PORT", "PUBLIC_URL"}:
         del os.environ[name]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Keep the thousands of collected tests out of each garbage collection."""
+    gc.collect()
+    gc.freeze()

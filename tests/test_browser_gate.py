@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Some of them do for all: each file is left out by itself.
+BROWSER_TESTS = "tests/browser/test_browser_audit.py"
 
 
 @pytest.fixture(name="bare")
@@ -40,7 +42,7 @@ def run(path: Path, *arguments: str, **environment: str) -> subprocess.Completed
 
 def test_without_a_browser_the_reason_and_the_remedy_are_told(bare: Path) -> None:
     """The run passes; each file's skip and the last line say what is missing and what installs it."""
-    done = run(bare, "tests/browser")
+    done = run(bare, BROWSER_TESTS)
 
     assert done.returncode == 0, done.stdout
     last = done.stdout.strip().splitlines()[-1]
@@ -52,7 +54,7 @@ def test_without_a_browser_the_reason_and_the_remedy_are_told(bare: Path) -> Non
 
 def test_a_run_that_has_to_have_a_browser_fails_without(bare: Path) -> None:
     """REQUIRE_BROWSER=1: the same run fails, and says why; one that is not about browsers does not care."""
-    done = run(bare, "tests/browser", REQUIRE_BROWSER="1")
+    done = run(bare, BROWSER_TESTS, REQUIRE_BROWSER="1")
     assert done.returncode == 1, done.stdout
     assert "FAILED (REQUIRE_BROWSER=1): tests in a browser: no Chromium was found" in done.stdout
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from sandbox import Fault
+from sandbox.effects import Limits
 from tests.support.harmless import check_run_is_harmless, page_is_harmless, status_is_harmless
 from tests.support.learners import Edit, Learner, enrol, lab_file, open_lab
 from tests.support.line import Line
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+SOAK = os.environ.get("SOAK") == "1"
 LAB = "mischief"
+#: Force pushes of one branch.
+FORCED = 100 if SOAK else 30
 GREEN, RED, DOUBT = ("success", "success"), ("failure", "failure"), ("action_required", "error")
 
 # Each of these is a file's name, which must reach the reader as a name and nothing else.
@@ -140,20 +147,20 @@ async def test_an_orphan_with_the_same_files_keeps_everything(learner: Learner) 
     assert await learner.done() == {"s1"}
 
 
-async def test_a_hundred_force_pushes_end_where_the_last_one_did(line: Line, learner: Learner) -> None:
-    """A, B, A, B ... a hundred times without a pause: each delivery has one row, the state is the last head's, and the
-    number of rows that were judged or overtaken adds up."""
+async def test_many_force_pushes_end_where_the_last_one_did(line: Line, learner: Learner) -> None:
+    """A, B, A, B ... without a pause (a hundred times in `make soak`): each delivery has one row, the state is the last
+    head's, and the number of rows that were judged or overtaken adds up."""
     base = await learner.clone.git("rev-parse", "HEAD")
     a = await learner.build({"first/a.txt": b"a\n"}, base)
     b = await learner.build({"other.txt": b"b\n"}, base)
     before = len(await learner.attempts())
-    for turn in range(100):
+    for turn in range(FORCED):
         await learner.clone.push("--force", f"{(a, b)[turn % 2]}:refs/heads/main")
     await line.settle(60)
 
     attempts = (await learner.attempts())[before:]
-    assert len(attempts) == 100
-    assert len({attempt["delivery_id"] for attempt in attempts}) == 100
+    assert len(attempts) == FORCED
+    assert len({attempt["delivery_id"] for attempt in attempts}) == FORCED
     assert {attempt["verdict"] for attempt in attempts} <= {"accepted", "superseded"}
     assert (attempts[-1]["after_sha"], attempts[-1]["verdict"]) == (b, "accepted")
     session = await learner.session()
@@ -326,11 +333,24 @@ async def test_five_thousand_violations_stay_within_the_limits(learner: Learner,
     assert "4000 more files" in await learner.page()
 
 
-FOLDERS, PER_FOLDER = 24, 5_000
+#: 120,000 entries in all, of which GitHub lists 100,000; a hundredth of both outside of `make soak`.
+FOLDERS, PER_FOLDER = 24, 5_000 if SOAK else 50
 
 
+@pytest.fixture(name="listing")
+def _listing(line: Line, learner: Learner) -> Iterator[None]:
+    """GitHub lists fewer entries of the learner's trees than the tests make."""
+    if SOAK:
+        yield
+        return
+    fault = line.sandbox.faults.add(Fault(Limits(tree_entries=1_000), path="*/git/trees/*", repository=learner.repo_id))
+    yield
+    fault.remove()
+
+
+@pytest.mark.usefixtures("listing")
 async def test_a_tree_that_github_truncates_is_walked(line: Line, learner: Learner) -> None:
-    """120,000 entries: GitHub's listing is cut off, the sub-trees are read one by one, and nothing is overlooked.
+    """GitHub's listing is cut off: the sub-trees are read one by one, and nothing is overlooked.
 
     A sub-tree that cannot be read delays the verdict; it never makes a success.
     """
@@ -378,8 +398,9 @@ async def _retried(line: Line, learner: Learner) -> bool:
     return bool(row["count"])
 
 
+@pytest.mark.usefixtures("listing")
 async def test_a_folder_that_github_does_not_list_is_no_success(learner: Learner) -> None:
-    """120,000 files in one folder are more than GitHub lists of it: no verdict, and nobody is blamed."""
+    """More files in one folder than GitHub lists of it: no verdict, and nobody is blamed."""
     flat = await learner.folder([f"{at:06}.txt" for at in range(FOLDERS * PER_FOLDER)])
     head = await learner.push_built({"first": flat})
 

@@ -36,9 +36,8 @@ FIGURES = {
     },
     "memory": {"memory_web", "memory_web_flat", "memory_worker", "memory_worker_flat"},
 }
-#: Those that run processes as a host does take their time also on a small size: all of them in `make soak`, of them
-#: "calls" always, which is exact.
-ASKED = tuple(FIGURES) if os.environ.get("SOAK") == "1" else ("patterns", "growing_judge", "growth", "calls")
+#: Those that run processes as a host does take their time also on a small size: they are in `make soak`.
+ASKED = tuple(FIGURES) if os.environ.get("SOAK") == "1" else ("patterns", "growing_judge", "growth")
 
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:

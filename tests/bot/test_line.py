@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -72,3 +73,20 @@ async def test_installing_on_a_fork_binds_it_and_answers_its_head(learner: Learn
     assert session["status"] == "IN_PROGRESS"
     assert learner.run(head)["conclusion"] == "neutral", "nothing of the learner is there to be judged"
     assert [row["state"] for row in await learner.line.fetch("SELECT state FROM delivery")].count("dead") == 0
+
+
+async def test_a_push_costs_three_requests_and_a_second_delivery_none(learner: Learner) -> None:
+    """The tree is read, check-run and status are written; the same delivery once more asks GitHub for nothing."""
+    sandbox = learner.line.sandbox
+    await learner.push({"notes/diary.md": "Monday\n"})
+    before = len(sandbox.exchanges)
+    head = await learner.push({"notes/diary.md": "Tuesday\n"})
+
+    asked = [(each.method, each.operation.rpartition("/")[2]) for each in list(sandbox.exchanges)[before:]]
+    assert sorted(asked) == [("GET", "{tree_sha}"), ("POST", "check-runs"), ("POST", "{sha}")]
+    (push,) = [
+        each for each in sandbox.deliveries if each.event == "push" and json.loads(each.payload)["after"] == head
+    ]
+    await sandbox.redeliver(push.guid)
+    await learner.line.settle()
+    assert len(sandbox.exchanges) == before + 3

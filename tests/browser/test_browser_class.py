@@ -158,6 +158,7 @@ async def test_everything_can_be_done_by_keyboard(line: Line, people: Visits, le
 
 async def test_it_works_without_javascript(line: Line, people: Visits, tmp_path: Path) -> None:
     """Filter, sorting, approval and undo are links and forms."""
+    await enrol(line, LAB, tmp_path)
     learner = await enrol(line, LAB, tmp_path)
     head = await learner.push({**WAITS, **BLOCKED})
     page = await people.signed_in(line, "octo-staff", java_script_enabled=False)
@@ -171,7 +172,7 @@ async def test_it_works_without_javascript(line: Line, people: Visits, tmp_path:
     await page.get_by_role("columnheader", name="Learner").get_by_role("link").click()
     names = [name.strip() for name in await page.locator("tbody th").all_inner_texts()]
     assert names == sorted(names)
-    assert len(names) >= 4
+    assert len(names) >= 2
 
     await page.get_by_role("link", name=login_of(learner), exact=True).click()
     await approve(page, "seen in class")

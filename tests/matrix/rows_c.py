@@ -13,12 +13,12 @@ ROWS: dict[str, tuple[str, ...]] = {
         "tests/bot/test_lanes_order.py::test_waiting_pushes_of_a_ref_are_judged_once_at_the_newest_head",
     ),
     "C2": (
-        "tests/bot/test_traffic.py::test_a_class_that_pushes_at_once_is_reported_as_fast_as_allowed",
+        "tests/matrix/test_group_e_limits.py::test_a_class_that_pushes_at_once_is_reported_as_fast_as_allowed",
         "tests/bot/test_races_pushes.py::test_pushes_at_once_end_in_the_state_that_git_implies",
     ),
     "C3": (
         f"{_HERE}::test_a_forced_push_while_its_predecessor_is_judged",
-        "tests/acceptance/test_hostile_git.py::test_a_hundred_force_pushes_end_where_the_last_one_did",
+        "tests/acceptance/test_hostile_git.py::test_many_force_pushes_end_where_the_last_one_did",
     ),
     "C4": (f"{_HERE}::test_a_branch_that_is_deleted_while_it_is_judged",),
     "C5": (

@@ -33,7 +33,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         "tests/matrix/test_group_d_answers.py::test_headers_that_are_missing_or_nonsense",
     ),
     "E5": (
-        "tests/bot/test_traffic.py::test_a_class_that_pushes_at_once_is_reported_as_fast_as_allowed",
+        "tests/matrix/test_group_e_limits.py::test_a_class_that_pushes_at_once_is_reported_as_fast_as_allowed",
         f"{_BUDGETS}::test_writes_of_all_processes_queue_without_asking_again",
         f"{_BUDGETS}::test_the_strict_profile_counts_writes_over_all_endpoints",
     ),

@@ -7,7 +7,7 @@ _LIFECYCLE = "tests/bot/test_lifecycle.py"
 
 ROWS: dict[str, tuple[str, ...]] = {
     "G": (
-        "tests/bot/test_lifecycle_matrix.py::test_the_state_ends_as_github_has_it",
+        "tests/matrix/test_group_g_lifecycle.py::test_the_state_ends_as_github_has_it",
         f"{_CASES}::test_a_deleted_and_re_created_fork",
         f"{_CASES}::test_a_re_used_name",
         f"{_CASES}::test_a_re_used_login",

@@ -15,7 +15,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "K1": (_ONCE, _BENCH),
     "K2": (
         _ONCE,
-        "tests/bot/test_traffic.py::test_a_class_that_pushes_at_once_is_reported_as_fast_as_allowed",
+        "tests/matrix/test_group_e_limits.py::test_a_class_that_pushes_at_once_is_reported_as_fast_as_allowed",
     ),
     "K3": (_ONCE, "tests/matrix/test_group_c_order.py::test_a_hundred_pushes_a_second_on_one_ref"),
 }

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,7 +16,6 @@ from github.client import GitHubApp
 from github.governor import MemoryGovernor
 from rules.model import Account, AccountKind, Installation, InstallationState, LabRecord, LabVersion, Repo
 from sandbox import Repository, Sandbox
-from sandbox.core import new_private_key
 from storage import accounts, inbox, sessions
 from storage.audit import AuditEvent
 from storage.database import Pool, open_pool
@@ -26,6 +24,7 @@ from tests.support.audited import check_events
 from tests.support.bindings import cover
 from tests.support.githost import fast_import, run, seed
 from tests.support.invariants import Invariants, port_of, secrets_of
+from tests.support.keys import private_key
 
 TEMPLATE = Path(__file__).parents[2] / "examples" / "lab-template"
 ZERO = "0" * 40
@@ -157,12 +156,6 @@ class Course:
         await self.pool.execute("SELECT pg_stat_force_next_flush()")
         found = await self.pool.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
         return int(found)
-
-
-@cache
-def private_key() -> str:
-    """One key for all courses of a process: making one takes a while."""
-    return new_private_key()
 
 
 def template_files() -> dict[str, str | bytes]:

@@ -36,6 +36,7 @@ from tests.support.apispec import check_exchange, operation_of
 from tests.support.audited import check_events
 from tests.support.browsing import browser
 from tests.support.invariants import Invariants, port_of, secrets_of
+from tests.support.keys import private_key
 from web import routes
 from web.metrics import Monitoring, of_pool
 from web.site import SignIn, Site
@@ -144,9 +145,12 @@ async def running_line(
     audit events, and the invariants.
     """
     invariants = Invariants()
+    options.setdefault("private_key_pem", private_key())
     with tempfile.TemporaryDirectory() as folder, invariants.watching_logs():
         async with (
-            Sandbox(Path(folder) / "github", webhook_secret=SECRET, **options) as sandbox,
+            Sandbox(
+                Path(folder) / "github", webhook_secret=SECRET, **({"private_key_pem": private_key()} | options)
+            ) as sandbox,
             invariants.client() as http,
         ):
             line = Line(sandbox, http, dsn, frozenset(staff), sign_in, invariants=invariants)

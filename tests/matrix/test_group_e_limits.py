@@ -1,4 +1,5 @@
-"""The traffic that GitHub sees when a class pushes at once: distance, points, concurrency, turns, other installations.
+"""Group E: the traffic that GitHub sees when a class pushes at once: distance, points, concurrency, turns, and other
+installations.
 
 Two worker processes on one database; what is measured is what arrives at the sandbox. `make soak` takes a class of 500.
 """

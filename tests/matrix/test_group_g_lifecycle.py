@@ -1,5 +1,5 @@
-"""Every lifecycle event before, during and after a push; delivered in order, swapped, or never: stored state and
-verdict end as GitHub and git have them.
+"""Group G: every lifecycle event before, during and after a push; delivered in order, swapped, or never: the state that
+is stored and the verdict end as GitHub and git have them.
 """
 
 from __future__ import annotations
