@@ -17,8 +17,8 @@ from typer.testing import CliRunner, Result
 import app as entry
 from cli.lab_options import moment
 from sandbox import Sandbox
-from tests.support.course import private_key
 from tests.support.githost import seed
+from tests.support.keys import private_key
 from tests.support.learners import lab_file, template_files
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "classes.md"

@@ -13,8 +13,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import app as entry
-from tests.support.course import Course, Learner, private_key, running_course
+from tests.support.course import Course, Learner, running_course
 from tests.support.githost import fast_import, run
+from tests.support.keys import private_key
 
 STEPS = ".forgea/steps.json"
 

@@ -15,7 +15,8 @@ from typer.testing import CliRunner, Result
 import app as entry
 from cli.sessions import STATUSES
 from rules.model import SessionStatus
-from tests.support.course import Course, Learner, private_key, running_course
+from tests.support.course import Course, Learner, running_course
+from tests.support.keys import private_key
 
 
 @dataclass(frozen=True)

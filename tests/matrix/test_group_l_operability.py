@@ -23,9 +23,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from sandbox import Fault
 from sandbox.effects import Answer
 from storage.database import Pool, open_pool
-from tests.support.course import private_key
 from tests.support.deliveries import WORK, World, commit, world
 from tests.support.githost import WorkingCopy
+from tests.support.keys import private_key
 from tests.support.line import Line, running_line
 from web import access, health
 
