@@ -115,8 +115,12 @@ async def test_whoever_dies_a_schedule_goes_on_and_runs_once_over_replicas(
     replicas = [asyncio.create_task(run_schedules(fresh_database, nothing, recovers=False))]
     try:
         await _more(runs, 1)
-        taken = "UPDATE pgqueuer_schedules SET status = 'picked', heartbeat = now() - interval '1 day', next_run = {}"
-        await link.execute(taken.format("now() + interval '1 day' WHERE entrypoint = 'stepgate-expiry'"))
+        taken = (
+            "UPDATE pgqueuer_schedules SET status = 'picked', heartbeat = now() - interval '1 day', "
+            "next_run = now() + interval '1 day' WHERE entrypoint = 'stepgate-expiry' AND status = 'queued'"
+        )
+        while await link.execute(taken) != "UPDATE 1":  # it is in hand just now
+            await asyncio.sleep(0.01)
         await _more(runs, 1)
 
         replicas.append(asyncio.create_task(run_schedules(fresh_database, nothing, recovers=False)))
