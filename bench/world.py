@@ -19,6 +19,7 @@ from bench.lab import Shape
 from bench.payloads import push_body, request
 from bench.processes import ROOT, BenchError, Place, Running, command, database, program, web_port
 from bench.sender import Connection
+from github.governor import WRITE_INTERVAL
 from settings import child_environment
 
 # Longest time for one push to be answered, also while everything starts on a busy machine (seconds).
@@ -59,9 +60,11 @@ class World:
     web: Running
     port: int
     stack: AsyncExitStack
+    patience: float = ANSWER  # for one push, while others of its installation may be reported first
     workers: list[Running] = field(default_factory=list)
     last_delivery: bytes = b""
     _pending: dict[str, asyncio.Future[float]] = field(default_factory=dict)
+    _told: dict[str, float] = field(default_factory=dict)
     _asked: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
 
     def pids(self) -> dict[str, int]:
@@ -86,10 +89,12 @@ class World:
             status = await connection.post(data)
             if status != 202:
                 raise BenchError(f"a delivery was answered {status}")
-            return await asyncio.wait_for(answer, ANSWER) - begun
+            # A new installation's repositories are looked at: then the reports are there before the push.
+            told = self._told.get(after)
+            return (await asyncio.wait_for(answer, self.patience) if told is None else told) - begun
         except TimeoutError:
             tails = "\n".join(worker.tail()[-1000:] for worker in self.workers)
-            raise BenchError(f"no check run and status for {after} in {ANSWER:g} s:\n{tails}") from None
+            raise BenchError(f"no check run and status for {after} in {self.patience:g} s:\n{tails}") from None
         finally:
             self._pending.pop(after, None)
 
@@ -160,8 +165,10 @@ class World:
             first, _, rest = line.partition(" ")
             if (asked := self._asked.pop(first, None)) is not None:
                 asked.set_result(json.loads(rest))
-            elif (answer := self._pending.get(first)) is not None and not answer.done():
-                answer.set_result(float(rest))
+            else:
+                self._told[first] = float(rest)
+                if (answer := self._pending.get(first)) is not None and not answer.done():
+                    answer.set_result(self._told[first])
 
 
 @asynccontextmanager
@@ -202,7 +209,9 @@ async def world(
         )
         enrolled = deque(Learner(fork) for fork in facts.forks)
         port = await web_port(web)
-        here = World(place, secret, github, enrolled, environment, dsn, web, port, stack)
+        # Of each repository of a class the head as it was, and the first push, are reported in two writes each.
+        patience = ANSWER + class_of * 4 * WRITE_INTERVAL
+        here = World(place, secret, github, enrolled, environment, dsn, web, port, stack, patience)
         await here.add_worker()
         ear = asyncio.create_task(here.listen())
         try:
