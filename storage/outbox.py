@@ -21,7 +21,7 @@ from storage.forms import (
     status_from_json,
     status_to_json,
 )
-from storage.turns import AHEAD, CLAIM, CROWD, NEXT_DUE, TURNS_OF
+from storage.turns import AHEAD, CLAIM, CROWD, FRONT, NEXT_DUE, TURNS_OF
 
 NIL = UUID(int=0)
 
@@ -160,7 +160,7 @@ async def claim(
     The repositories of an installation take turns: one of which much waits delays another by at most two of its turns.
     Of one repository at most `each_repository` are in anybody's hands. Failures come before successes.
     """
-    values = (holder, lease, limit, list(not_of), AHEAD, CROWD, TURNS_OF, each_repository, each or limit)
+    values = (holder, lease, limit, list(not_of), AHEAD, CROWD, TURNS_OF, each_repository, each or limit, FRONT)
     return tuple(OutboxItem.from_row(row) for row in await pool.fetch(CLAIM, *values))
 
 

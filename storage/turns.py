@@ -14,33 +14,56 @@ CROWD = 20
 # A repository's turns are counted for so long; up to two of them it is as if it had had none.
 TURNS_OF = timedelta(seconds=60)
 
-# The index is skipped through, so that each installation costs the same, however much waits for it; those that have
-# waited longest are looked into, more of them than can be taken. Within one: repositories that had few turns first
-# (`round`: turns that the repository had before this item, beyond two); check runs before statuses that are left over;
-# failures before successes; the longest due. With each comes the delivery that its head was last judged for, if it was
-# one, and how long ago that came.
+# So many due reports are looked at in the order of time, whatever waits behind them. Only where these belong to too few
+# installations (one has a backlog, say) each installation is looked up.
+FRONT = 512
+
+# The installations that have waited longest are looked into, more of them than can be taken: those of the `front`; if
+# they are `few`, the index is skipped through, so that each installation costs the same, however much waits for it.
+# Within one: repositories that had few turns first (`round`: turns that the repository had before this item, beyond
+# two); check runs before statuses that are left over; failures before successes; the longest due. With each comes the
+# delivery that its head was last judged for, if it was one, and how long ago that came.
 CLAIM = """
-WITH RECURSIVE waiting(installation_id) AS (
-    (SELECT installation_id FROM outbox WHERE state = 'wanted' ORDER BY installation_id LIMIT 1)
+WITH RECURSIVE front AS MATERIALIZED (
+    SELECT o.installation_id, o.due_at FROM outbox AS o
+    WHERE o.state = 'wanted' AND o.due_at <= now() AND (o.leased_until IS NULL OR o.leased_until < now())
+    ORDER BY o.due_at LIMIT $10
+), quick AS MATERIALIZED (
+    SELECT oldest.installation_id, oldest.due_at, coalesce(pace.short, false) AS slowed
+    FROM (SELECT installation_id, min(due_at) AS due_at FROM front GROUP BY installation_id) AS oldest
+    LEFT JOIN github_budget AS budget ON budget.installation_id = oldest.installation_id
+    LEFT JOIN github_pace AS pace ON pace.installation_id = oldest.installation_id
+    WHERE oldest.installation_id <> ALL ($4::bigint[])
+      AND (budget.blocked_until IS NULL OR budget.blocked_until <= now())
+      AND (pace.next_write_at IS NULL OR pace.next_write_at <= now() + $5::interval)
+), few(are) AS MATERIALIZED (
+    SELECT (SELECT count(*) FROM front) = $10 AND (SELECT count(*) FROM quick) < 4 * $3
+), waiting(installation_id) AS (
+    (SELECT installation_id FROM outbox WHERE state = 'wanted' AND (SELECT are FROM few)
+     ORDER BY installation_id LIMIT 1)
     UNION ALL
     SELECT (SELECT o.installation_id FROM outbox AS o WHERE o.state = 'wanted'
             AND o.installation_id > waiting.installation_id ORDER BY o.installation_id LIMIT 1)
     FROM waiting WHERE waiting.installation_id IS NOT NULL
 ), ready AS MATERIALIZED (
-    SELECT waiting.installation_id, coalesce(pace.short, false) AS slowed
-    FROM waiting
-    LEFT JOIN github_budget AS budget ON budget.installation_id = waiting.installation_id
-    LEFT JOIN github_pace AS pace ON pace.installation_id = waiting.installation_id
-    CROSS JOIN LATERAL (
-        SELECT o.due_at FROM outbox AS o
-        WHERE o.installation_id = waiting.installation_id AND o.state = 'wanted' AND o.due_at <= now()
-          AND (o.leased_until IS NULL OR o.leased_until < now())
-        ORDER BY o.due_at LIMIT 1
-    ) AS oldest
-    WHERE waiting.installation_id <> ALL ($4::bigint[])
-      AND (budget.blocked_until IS NULL OR budget.blocked_until <= now())
-      AND (pace.next_write_at IS NULL OR pace.next_write_at <= now() + $5::interval)
-    ORDER BY oldest.due_at LIMIT 4 * $3
+    SELECT installation_id, slowed FROM (
+        SELECT quick.* FROM quick, few WHERE NOT few.are
+        UNION ALL
+        SELECT waiting.installation_id, oldest.due_at, coalesce(pace.short, false)
+        FROM waiting
+        LEFT JOIN github_budget AS budget ON budget.installation_id = waiting.installation_id
+        LEFT JOIN github_pace AS pace ON pace.installation_id = waiting.installation_id
+        CROSS JOIN LATERAL (
+            SELECT o.due_at FROM outbox AS o
+            WHERE o.installation_id = waiting.installation_id AND o.state = 'wanted' AND o.due_at <= now()
+              AND (o.leased_until IS NULL OR o.leased_until < now())
+            ORDER BY o.due_at LIMIT 1
+        ) AS oldest
+        WHERE waiting.installation_id <> ALL ($4::bigint[])
+          AND (budget.blocked_until IS NULL OR budget.blocked_until <= now())
+          AND (pace.next_write_at IS NULL OR pace.next_write_at <= now() + $5::interval)
+    ) AS either
+    ORDER BY due_at LIMIT 4 * $3
 ), ranked AS MATERIALIZED (
     SELECT next.outbox_id, next.place, next.backlog > $6 AS crowded, ready.slowed AND next.backlog > $6 AS short
     FROM ready CROSS JOIN LATERAL (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +14,7 @@ from storage import outbox
 from storage.budgets import Budgets, WriteRules
 from storage.database import Pool
 from storage.outbox import OutboxItem
-from storage.turns import drop_superseded
+from storage.turns import AHEAD, CLAIM, CROWD, FRONT, TURNS_OF, drop_superseded
 from tests.support.bindings import LEASE, Bound, a_report, bind, sha
 
 RULES = WriteRules(distance=0.2, points=875, per_minute=0, per_hour=0, longest_wait=3.0)
@@ -120,6 +121,47 @@ async def test_silent_installations_are_passed_over_and_others_are_not_delayed(p
 async def short(pool: Pool) -> None:
     """Installation 71 writes more slowly than it should."""
     await Budgets(pool).reserve_write(71, "runs", 5, replace(RULES, distance=0.0, per_minute=80, per_hour=500))
+
+
+async def test_a_backlog_of_one_installation_hides_no_other(
+    pool: Pool, bound: Bound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If all that has waited longest belongs to one installation, the others are found all the same, oldest first."""
+    monkeypatch.setattr(outbox, "FRONT", 3)
+    await want(pool, bound, 501, 5)
+    await want(pool, bound, 601, 1, installation_id=74)
+    await want(pool, bound, 602, 1, installation_id=72)
+    await want(pool, bound, 603, 1, installation_id=73)
+
+    claimed = await claim(pool, 16)
+
+    assert {item.repo_id for item in claimed} == {501, 601, 602, 603}
+    assert [item.repo_id for item in await claim(pool, 16)] == []
+    await pool.execute("UPDATE outbox SET holder = NULL, leased_until = NULL")
+    assert [item.installation_id for item in await claim(pool, 1, not_of=[71])] == [74]
+
+
+async def test_a_claim_costs_the_same_however_many_installations_wait(pool: Pool) -> None:
+    """Ten times as many learners wait, each with an installation of their own: a claim looks at no more of them."""
+
+    async def pages(installations: int) -> int:
+        await pool.execute("DELETE FROM outbox")
+        await pool.execute(
+            "INSERT INTO outbox (repo_id, head_sha, session_id, name, installation_id, repo_full_name, check_run, "
+            "conclusion, wanted_digest, state) SELECT n, lpad(n::text, 40, '0'), gen_random_uuid(), 'stepgate', n, "
+            "'learner-one/lab', '{}', 'success', 'x', 'wanted' FROM generate_series(1, $1) AS n",
+            installations,
+        )
+        await pool.execute("VACUUM ANALYZE outbox")
+        values: tuple[object, ...] = ("p", LEASE, 16, [], AHEAD, CROWD, TURNS_OF, 2, 6, FRONT)
+        ((plan,),) = await pool.fetch("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + CLAIM, *values)
+        top = json.loads(plan)[0]["Plan"]
+        assert top["Actual Rows"] == 16
+        return int(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
+
+    few = await pages(1_000)
+    many = await pages(10_000)
+    assert many < 1.5 * few, (few, many)
 
 
 async def test_with_a_short_budget_check_runs_come_before_statuses(pool: Pool, bound: Bound) -> None:
