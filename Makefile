@@ -15,6 +15,8 @@ export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSOR
 unexport PYTHONPATH
 unexport PYTHONHOME
 unexport VIRTUAL_ENV
+# Tests start hundreds of processes: each would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo serve live bench test soak lint format lock schema screenshots
 
