@@ -24,7 +24,7 @@ SECONDS = 10.0
 # was measured at 1.4 to 3.4 ns a step, so this is at most some 4 s. Usual expressions have below 100 instructions.
 LARGEST_CALL = 1 << 30
 # Steps after which the clock is looked at: reading it costs as much as matching some hundred bytes.
-CLOCK_EVERY = 4_096
+CLOCK_EVERY = 1_024
 # Judgements in threads at a time. RE2 works without the interpreter's lock; the others queue, and wait for no lock.
 THREADS = 4
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import islice
 
+from rules.lazy import Lazy
 from rules.mapping import PathMap
 from rules.model import Facts, Lab, Step, Tree, TreeEntry
 from rules.patterns import compiled_expression
@@ -82,7 +82,7 @@ class Evidence:
             if self.template.is_work(path, view.entry(path)):
                 yield path
 
-    @cached_property
+    @Lazy
     def _workplaces(self) -> Mapping[int, list[str]]:
         """Of each step the paths that are not the pinned template's in some tree: where its work may be."""
         trees = {id(tree): tree for tree in self._trees}.values()

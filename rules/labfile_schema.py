@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 from rules.labfile_models import LabFileModel
@@ -24,6 +25,7 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": DIALECT, "$id": SCHEMA_ID, **schema}
 
 
+@cache
 def schema_text() -> str:
     """The text of rules/steps.schema.json."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"

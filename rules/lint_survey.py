@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import cast
 
 from rules.effort import Tick
+from rules.lazy import Lazy
 from rules.mapping import PathMap, Place, condition_paths, is_literal, leaves
 from rules.model import Lab, Tree
 from rules.pattern_reading import affirmed, examples_of
@@ -70,7 +70,7 @@ class Survey:
         self._tick(len(path))
         return Kind(path, self.paths.place(path), self._single.match(path), known)
 
-    @cached_property
+    @Lazy
     def kinds(self) -> tuple[Kind, ...]:
         """All kinds of paths: the template's, in path order, then those of the examples of all patterns."""
         found: dict[tuple[int, int, bool], Kind] = {}
@@ -80,7 +80,7 @@ class Survey:
                 found.setdefault((id(kind.place), kind.matching, known), kind)
         return tuple(found.values())
 
-    @cached_property
+    @Lazy
     def known_matching(self) -> int:
         """The patterns that match some path of the template."""
         mask = 0
@@ -88,7 +88,7 @@ class Survey:
             mask |= kind.matching if kind.known else 0
         return mask
 
-    @cached_property
+    @Lazy
     def _examples(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(path for pattern in self._numbers for path in examples_of(pattern)))
 
@@ -96,7 +96,7 @@ class Survey:
         """The kinds that a pattern of a list, or of `condition_pattern`, matches; its `!` aside."""
         return self._by_pattern[self._numbers[affirmed(pattern)]]
 
-    @cached_property
+    @Lazy
     def _by_pattern(self) -> Mapping[int, Sequence[Kind]]:
         found: defaultdict[int, list[Kind]] = defaultdict(list)
         for kind in self.kinds:
@@ -131,13 +131,13 @@ class Survey:
                 return True
         return False
 
-    @cached_property
+    @Lazy
     def _exceptions(self) -> Sequence[str]:
         """Examples of the `!` patterns of all lists."""
         negated = (pattern for each in self.lists for pattern in each.patterns if pattern.startswith("!"))
         return tuple(dict.fromkeys(path for pattern in negated for path in examples_of(pattern)))
 
-    @cached_property
+    @Lazy
     def behind(self) -> tuple[frozenset[int], ...]:
         """Of each step the indexes of the steps that wait for it, directly or through others."""
         number = {step.id: at for at, step in enumerate(self.lab.steps)}

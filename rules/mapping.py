@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -16,7 +16,7 @@ from rules.effort import Tick, unlimited
 from rules.model import Absent, AllOf, AnyOf, Changed, Condition, Contains, Exists, Lab, Lacks, Not, Tree
 from rules.patterns import Matches, compiled, specificity, with_roots
 
-_BATCH = 500  # paths between two looks at the budget
+_BATCH = 1_024  # characters of paths between two looks at the budget; a longer path is a batch by itself
 _PROTECTED, _SHARED, _FILES = 0, 1, 2  # groups of the PatternSet; _FILES + i are the files of step i
 
 
@@ -97,6 +97,18 @@ def is_literal(path: str) -> bool:
     return not path.startswith("!") and not any(char in "*?[\\" for char in path)
 
 
+def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The paths in their order, _BATCH characters at a time: a pattern made to be slow takes milliseconds for each."""
+    start = size = 0
+    for at, path in enumerate(paths):
+        if size and size + len(path) > _BATCH:
+            yield paths[start:at]
+            start, size = at, 0
+        size += len(path)
+    if size:
+        yield paths[start:]
+
+
 _specificity = lru_cache(maxsize=4_096)(specificity)
 
 
@@ -126,8 +138,7 @@ class PathMap:
         """Where the lab puts each of these paths (and others that were asked for)."""
         known, answers = self._places, self._answers
         fresh = [path for path in paths if path not in known]
-        for start in range(0, len(fresh), _BATCH):
-            batch = fresh[start : start + _BATCH]
+        for batch in _batches(fresh):
             self.tick(sum(map(len, batch)))
             for path, matches in zip(batch, self._set.match_all(batch), strict=True):
                 answer = answers.get(id(matches))

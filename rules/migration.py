@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 from rules.conditions import todays_ids
 from rules.effort import Tick, unlimited
+from rules.lazy import Lazy
 from rules.model import Facts, Lab, Progress, Snapshot, Verdict
 from rules.verdict import judge
 
@@ -54,7 +54,7 @@ class Effects:
     done: int = 0
     steps: int = 0
 
-    @cached_property
+    @Lazy
     def words(self) -> tuple[str, ...]:
         """What happens, the gravest first; `("unchanged",)` if nothing does."""
         told = {

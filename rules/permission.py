@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
+from rules.lazy import Lazy
 from rules.mapping import PathMap, Place
 from rules.model import (
     Change,
@@ -53,7 +54,7 @@ class Rules:
     before: frozenset[str]
     forgiven: bool
 
-    @cached_property
+    @Lazy
     def levels(self) -> Mapping[PathOutcome, LevelOrAllow]:
         """What the lab's policy does about each outcome that may violate."""
         policy = self.lab.policy
@@ -67,7 +68,7 @@ class Rules:
             return {outcome: "allow" if level == "allow" else "warn" for outcome, level in levels.items()}
         return levels
 
-    @cached_property
+    @Lazy
     def _needs(self) -> Mapping[str, tuple[str, ...]]:
         return {step.id: step.needs for step in self.lab.steps}
 

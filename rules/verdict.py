@@ -14,12 +14,12 @@ import hashlib
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import islice
 
 from rules.conditions import REOPENED, holds, is_rewrite, missing_facts, todays_ids, tree_holds
 from rules.effort import Tick, unlimited
 from rules.evidence import Evidence, View
+from rules.lazy import Lazy
 from rules.mapping import PathMap
 from rules.model import (
     ChangeKind,
@@ -121,12 +121,12 @@ class _Case:
         )
         return cls(lab, snapshot, facts, done, evidence, rules)
 
-    @cached_property
+    @Lazy
     def head(self) -> Changes:
         """diff(ACCEPTED, HEAD), the one that path verdicts look at."""
         return Changes(self.snapshot.head, self.rules_before)
 
-    @cached_property
+    @Lazy
     def lost(self) -> _Lost:
         """What is not done at the start: reopened by staff, taken away, and every completed step that needs one."""
         by_staff = self.kept_open & self.done
@@ -141,7 +141,7 @@ class _Case:
         """Completed steps without staff's override."""
         return self.done - self.facts.completed
 
-    @cached_property
+    @Lazy
     def start(self) -> frozenset[str]:
         """start = done - taken away; and what staff completed is done, whatever the tree has."""
         lost = self.lost
@@ -152,7 +152,7 @@ class _Case:
         """What staff reopened is not completed by any condition as long as they say so."""
         return self.facts.reopened - self.facts.completed
 
-    @cached_property
+    @Lazy
     def rules(self) -> Rules:
         """The rules once it is known what is done at the start: work on a step that was reopened is no rework."""
         return replace(self.rules_before, before=self.rules_before.before & self.start)

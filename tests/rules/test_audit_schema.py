@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -25,9 +26,15 @@ def is_valid(event: dict[str, Any]) -> bool:
     return Draft202012Validator(json_schema()).is_valid({**BASE, **event})
 
 
+@pytest.mark.heavy
 def test_it_is_a_schema() -> None:
-    """The document is valid JSON Schema; the text ends with a line break."""
+    """The document is valid JSON Schema."""
     Draft202012Validator.check_schema(json_schema())
+
+
+def test_its_text_is_a_file() -> None:
+    """The text is the document, and ends with a line break."""
+    assert json.loads(schema_text()) == json_schema()
     assert schema_text().endswith("}\n")
 
 

@@ -455,6 +455,7 @@ def unbound(draw: st.DrawFn) -> BindingInput:
     )
 
 
+@pytest.mark.heavy
 @given_by(unbound())
 def test_no_push_reaches_another_persons_session(given: BindingInput) -> None:
     """A person's repository is only ever bound to a session of that person, an organisation's only by invitation."""
@@ -478,6 +479,7 @@ def test_no_push_reaches_another_persons_session(given: BindingInput) -> None:
             assert isinstance(decision, Rejected)
 
 
+@pytest.mark.heavy
 @given_by(unbound(), st.randoms(use_true_random=False))
 def test_the_order_of_candidates_decides_nothing_about_binding(given: BindingInput, random: Any) -> None:
     """Storage may return candidates in any order: who is bound to what stays the same."""

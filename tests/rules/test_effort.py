@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rules.conditions import needed_for
-from rules.mapping import pattern_size
+from rules.mapping import PathMap, pattern_size
 from rules.model import Contains, Facts, Lab, Policy, Progress, Snapshot, Step, TreeEntry
 from rules.verdict import judge
 
@@ -54,6 +54,17 @@ def test_every_tick_can_end_the_judgement() -> None:
 
             with pytest.raises(StopError):
                 work(stop)
+
+
+def test_few_paths_are_matched_between_two_ticks() -> None:
+    """However many and long the paths are: patterns made to be slow take milliseconds for each character of them."""
+    for count, length in ((5_000, 40), (100, 1_750), (3, 4_096)):
+        paths = [f"{'x' * (length - 5)}{at:05}" for at in range(count)]
+        told: list[int] = []
+
+        assert set(PathMap(LAB, (), told.append).places(paths)) == set(paths)
+        assert sum(told) == count * length
+        assert max(told) <= max(length, 1_024)
 
 
 def test_the_size_of_all_patterns() -> None:

@@ -94,6 +94,7 @@ def text_of(token: Token) -> str:
     return "".join(child.content for child in children)
 
 
+@pytest.mark.heavy
 @given(TEXT)
 def test_escaped_text_says_the_same_words_in_a_table(text: str) -> None:
     """Whatever is escaped comes out as plain words of one cell, and as nothing else."""
@@ -102,6 +103,7 @@ def test_escaped_text_says_the_same_words_in_a_table(text: str) -> None:
     assert (plain(text) or "empty") == shown.replace("\u200b", "")
 
 
+@pytest.mark.heavy
 @given(TEXT)
 def test_escaped_text_says_the_same_words_in_a_paragraph(text: str) -> None:
     """At the start of a line escaped text is no heading, list, quotation, rule or table."""
@@ -111,6 +113,7 @@ def test_escaped_text_says_the_same_words_in_a_paragraph(text: str) -> None:
     assert (plain(text) or "empty") == text_of(tokens[4]).replace("\u200b", "")
 
 
+@pytest.mark.heavy
 @given(TEXT)
 def test_escaped_text_has_nothing_raw(text: str) -> None:
     """No raw angle bracket, pipe, backtick or line break, and nothing that GitHub would link."""
@@ -160,6 +163,7 @@ class _CodeElement(HTMLParser):
         self.text += data
 
 
+@pytest.mark.heavy
 @given(NAME)
 @example("a|b`c")
 @example(" ")
@@ -223,6 +227,11 @@ def test_clip_keeps_the_beginning(limit: int, expected: str) -> None:
     assert expected == clip("ab cdef", limit)
 
 
+def test_plain_text_by_example() -> None:
+    """White space becomes spaces, what cannot be sent a replacement character; other hidden characters go."""
+    assert plain("\ta\nb\ud800c\u202ed\u200d\x1b ") == "a b\ufffdcd\u200d"
+
+
 @given(TEXT)
 def test_plain_text_is_one_line_that_can_be_sent(text: str) -> None:
     """Titles and statuses have no line breaks, hidden characters or lone surrogates; joiners of scripts stay."""
@@ -250,6 +259,7 @@ def test_bash_reads_quoted_words_as_they_are(names: list[str]) -> None:
     assert answer.stderr == b""
 
 
+@pytest.mark.heavy
 @given(SPEAKABLE)
 def test_quoted_words_hide_nothing(name: str) -> None:
     """What is pasted is what is seen: one line, without controls, bidi or zero-width marks."""
@@ -315,6 +325,7 @@ def inline_tokens(tokens: list[Token]) -> list[Token]:
     return [child for token in tokens for child in token.children or []]
 
 
+@pytest.mark.heavy
 @given(TEXT)
 def test_words_keep_code_and_nothing_else(text: str) -> None:
     """An author's line may have code in backticks; everything else is as escaped."""
@@ -344,6 +355,7 @@ def test_words_by_example(text: str, expected: str) -> None:
     assert expected == words(text)
 
 
+@pytest.mark.heavy
 @given(MARKDOWN)
 def test_an_authors_markdown_stays_in_its_quotation(text: str) -> None:
     """Whatever an author writes: one quotation, no HTML, nobody is called, and what follows is as before."""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import ErrorDetails
 
-from rules import labfile_problems, model
+from rules import labfile_problems, model, patterns
 from rules.labfile import (
     DefinitionError,
     LabFile,
@@ -198,6 +198,7 @@ def test_workflows_are_protected_when_a_step_uses_one() -> None:
     assert lab_of(content(step(complete=deep))).protected == (".forgea/**", ".github/**")
 
 
+@pytest.mark.heavy
 def test_a_file_at_every_limit_is_accepted() -> None:
     """The limits themselves are allowed: 100 steps, 50 patterns a step, 2,000 in all, 256 characters, 64 of an id."""
     steps = [step(f"s{number}", files=["x" * 256, *("y" * 19)]) for number in range(MAX_STEPS - 1)]
@@ -349,10 +350,17 @@ def test_each_rule_has_its_code_and_place(value: dict[str, Any], code: str, poin
     assert problems_of(value) == [(code, pointer)]
 
 
+def test_what_re2_cannot_hold_is_a_problem_of_all_patterns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With little memory for RE2 few patterns are too many (those that are too many for all of it: below)."""
+    monkeypatch.setattr(patterns, "MAX_MEMORY", 1 << 16)
+
+    assert problems_of(content(step(files=[f"{n}{'?' * 100}" for n in range(9)]))) == [("STEPS043", "/steps")]
+
+
 @pytest.mark.heavy
 def test_patterns_that_re2_cannot_hold_together_are_a_problem() -> None:
     """Patterns that are fine one by one but too large for one set are told when the file is read."""
-    steps = [step(f"s{n}", files=[f"{n}x{m}{'?' * 240}" for m in range(20)]) for n in range(30)]
+    steps = [step(f"s{n}", files=[f"{n}x{m}{'?' * 240}" for m in range(20)]) for n in range(16)]
 
     assert problems_of(content(*steps)) == [("STEPS043", "/steps")]
 
@@ -369,7 +377,7 @@ def test_paths_of_conditions_belong_to_the_set_and_to_the_count() -> None:
         ]
         return {"type": "all", "of": [{"type": "not", "of": {"type": "any", "of": parts}}]}
 
-    heavy = [step(f"s{n}", complete=condition([f"{n}x{m}{'?' * 240}" for m in range(20)])) for n in range(30)]
+    heavy = [step(f"s{n}", complete=condition([f"{n}x{m}{'?' * 240}" for m in range(20)])) for n in range(16)]
     assert problems_of(content(*heavy)) == [("STEPS043", "/steps")]
     many = [step(f"s{n}", complete=condition(["a"] * 18)) for n in range(100)]
     assert lab_of(content(*many)).steps
@@ -478,6 +486,7 @@ def test_too_many_problems_are_counted_not_listed() -> None:
     assert result.problems[-1].message == f"The file has {3_000 - MAX_PROBLEMS} more problems."
 
 
+@pytest.mark.heavy
 @given(JSON, st.sampled_from(["steps", "step", "complete", "file"]))
 def test_any_json_is_a_lab_or_has_problems_inside_the_file(value: object, where: str) -> None:
     """Reading is total: whatever stands where, there is a lab or there are problems, each placed inside the text."""
@@ -547,6 +556,7 @@ POLICIES = st.builds(
 LABS = st.builds(Lab, WORDS, st.none() | WORDS, TUPLES, TUPLES, POLICIES, st.lists(STEPS, max_size=4).map(tuple))
 
 
+@pytest.mark.heavy
 @given(LABS)
 def test_a_definition_gives_the_same_lab_back(lab: Lab) -> None:
     """A lab survives storage as JSON whole, and its digest with it."""
@@ -556,6 +566,7 @@ def test_a_definition_gives_the_same_lab_back(lab: Lab) -> None:
     assert digest(lab_from_definition(stored)) == digest(lab)
 
 
+@pytest.mark.heavy
 @given(LABS, LABS)
 def test_digests_differ_exactly_when_labs_do(one: Lab, other: Lab) -> None:
     """The digest stands for the whole lab."""

@@ -185,6 +185,7 @@ def changed(value: Any, path: tuple[str | int, ...], change: Any) -> Any:
     return [part for part in new_items if part is not ...]
 
 
+@pytest.mark.heavy
 @settings(max_examples=examples(80), deadline=None)
 @given(st.data())
 def test_the_schema_and_the_reader_agree_on_structure(data: st.DataObject) -> None:
@@ -209,6 +210,7 @@ def test_the_schema_and_the_reader_agree_on_structure(data: st.DataObject) -> No
     assert VALIDATOR.is_valid(file) == found.isdisjoint(STRUCTURAL), (file, found)
 
 
+@pytest.mark.heavy
 @settings(max_examples=examples(60), deadline=None)
 @given(JSON, st.sampled_from(["condition", "step", "policy"]))
 def test_the_schema_and_the_reader_agree_on_any_value(value: object, where: str) -> None:

@@ -295,6 +295,7 @@ def test_combinations_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert problems_of(value) == []
 
 
+@pytest.mark.heavy
 def test_more_warnings_than_are_listed_are_warnings() -> None:
     """A file with more problems than are listed says how many, and is published all the same if none is an error."""
     steps = [step(f"s{n}", files=[f"t/{n}/{m}.js" for m in range(18)], complete=APPROVAL) for n in range(30)]
@@ -526,6 +527,7 @@ CONDITION: st.SearchStrategy[Any] = st.recursive(
 STEP = st.builds(lambda files, complete: {"files": files, "complete": complete}, LISTS, CONDITION)
 
 
+@pytest.mark.heavy
 @settings(max_examples=examples(100), deadline=None)
 @given(
     st.lists(STEP, min_size=1, max_size=3),
@@ -550,6 +552,7 @@ def test_linting_is_total(
     assert all(isinstance(problem, Problem) and problem.message.endswith(".") for problem in result.problems)
 
 
+@pytest.mark.heavy
 @settings(deadline=None)
 @given(JSON)
 def test_any_json_can_be_linted(value: object) -> None:

@@ -176,6 +176,7 @@ def test_groups_are_answered_at_once() -> None:
     assert PatternSet([]).match("x").groups == ()
 
 
+@pytest.mark.heavy
 @given(
     st.lists(
         st.lists(st.sampled_from(["a", "b/", "!a", "*.c", "!b/**", "/a", "**/b", "?", "[!b]"]), max_size=4), max_size=4
@@ -212,7 +213,7 @@ def test_the_memory_of_answers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_set_that_does_not_build_is_an_error_never_an_empty_match() -> None:
     """Patterns too large for RE2's memory are the author's fault, said when the set is built."""
     with pytest.raises(PatternError, match="too large"):
-        PatternSet([[f"{'*a' * 100}{number}" for number in range(2_000)]])
+        PatternSet([[f"{number}{'?' * 240}" for number in range(320)]])
 
 
 def test_an_automaton_that_fails_is_an_error_never_an_empty_match(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,6 +245,7 @@ def test_a_hostile_pattern_is_linear() -> None:
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.heavy
 def test_a_hundred_thousand_paths_take_no_minute() -> None:
     """Matching stays one pass for each path whatever the number of patterns (the figure is measured in bench/)."""
     found = PatternSet(
@@ -367,6 +369,7 @@ def test_examples_match(text: str) -> None:
             assert all(path.split("/"))
 
 
+@pytest.mark.heavy
 @given(
     st.lists(st.sampled_from(["a", "*.md", "/a/**", "!a", "b/", "**/b", "!*.md", "é"]), max_size=6),
     st.sampled_from(["a", "a/b", "x.md", "b/a", "a/x.md", "é/b", "\udcff"]),

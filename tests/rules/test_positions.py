@@ -30,6 +30,7 @@ def fault_of(text: str) -> JsonError:
     return caught.value
 
 
+@pytest.mark.heavy
 @given(JSON, st.sampled_from([None, 1, "\t"]), st.booleans())
 def test_reads_what_the_standard_library_writes(value: object, indent: int | str | None, ascii_only: bool) -> None:
     """Any JSON value, however it is laid out and escaped, is read as the standard library reads it."""
@@ -38,6 +39,7 @@ def test_reads_what_the_standard_library_writes(value: object, indent: int | str
     assert parse(text).value == json.loads(text)
 
 
+@pytest.mark.heavy
 @given(JSON, st.sampled_from([None, 2]))
 def test_every_part_stands_where_the_document_says(value: object, indent: int | None) -> None:
     """Reading again from the place of any part gives that part, and the place of a key is its opening quote."""

@@ -761,9 +761,12 @@ def huge_lab(text: str = HUGE) -> Lab:
     return Lab(text, "main", (text,), (text,), Policy(), steps)
 
 
-@pytest.mark.parametrize("rewrite", [True, False])
-@pytest.mark.parametrize("waits", [True, False])
-@pytest.mark.parametrize("blocked", [True, False])
+HEAVY_FALSE = pytest.param(False, marks=pytest.mark.heavy)  # one of the eight runs with coverage
+
+
+@pytest.mark.parametrize("rewrite", [True, HEAVY_FALSE])
+@pytest.mark.parametrize("waits", [True, HEAVY_FALSE])
+@pytest.mark.parametrize("blocked", [True, HEAVY_FALSE])
 def test_the_largest_report_is_within_the_limits(blocked: bool, waits: bool, rewrite: bool) -> None:
     """Everything at once, as long as can be: whole rows are cut, and it is told how many."""
     lab = huge_lab()
@@ -806,6 +809,7 @@ def test_many_harmless_changes_are_within_the_limits() -> None:
     assert "more are not shown" in report.check_run.summary
 
 
+@pytest.mark.heavy
 @settings(max_examples=60)
 @given(NASTY, NASTY, st.sampled_from(ChangeKind), st.sampled_from(ViolationCode), st.booleans())
 def test_no_name_breaks_a_report(name: str, title: str, change: ChangeKind, code: ViolationCode, blocked: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ class Clone:
 
         assert done.returncode == 0, (script, done.stderr.decode())
         assert self.git("status", "--porcelain") == ""
-        assert self.git("rev-parse", "HEAD") == self.git("rev-parse", "@{upstream}")
+        assert len(set(self.git("rev-parse", "HEAD", "@{upstream}").split())) == 1
 
 
 ENVIRONMENT = {
@@ -98,42 +99,86 @@ ENVIRONMENT = {
 }
 
 
-def a_clone(folder: Path, name: str = "clone") -> Clone:
+#: Configuration of a clone beside its repository; without the housekeeping that git starts after each push.
+CONFIGURATION = """\
+[core]
+	bare = false
+[remote "origin"]
+	url = ../{name}.git
+	fetch = +refs/heads/*:refs/remotes/origin/*
+[branch "main"]
+	remote = origin
+	merge = refs/heads/main
+[push]
+	default = current
+[maintenance]
+	auto = false
+"""
+
+
+@pytest.fixture(scope="module", name="empty")
+def _empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty repository, made once: a copy costs no process."""
+    bare = tmp_path_factory.mktemp("empty") / "empty.git"
+    words = ["git", "init", "--quiet", "--bare", "--template=", "-b", "main", str(bare)]
+    subprocess.run(words, env=ENVIRONMENT, capture_output=True, check=True, timeout=60)
+    with (bare / "config").open("a") as file:
+        file.write("[receive]\n\tautogc = false\n")
+    return bare
+
+
+def a_clone(empty: Path, folder: Path, name: str = "clone") -> Clone:
     """An empty clone of an empty repository, on branch main."""
-    bare = folder / f"{name}.git"
-    for words in (["init", "--quiet", "--bare", "-b", "main", str(bare)], ["clone", "--quiet", str(bare), name]):
-        subprocess.run(["git", *words], cwd=folder, env=ENVIRONMENT, capture_output=True, check=True, timeout=60)
-    clone = Clone(folder / name)
-    clone.git("config", "push.default", "current")
-    clone.git("config", "branch.main.remote", "origin")
-    clone.git("config", "branch.main.merge", "refs/heads/main")
-    return clone
+    shutil.copytree(empty, folder / f"{name}.git")
+    shutil.copytree(empty, folder / name / ".git")
+    (folder / name / ".git" / "config").write_text(CONFIGURATION.format(name=name))
+    return Clone(folder / name)
 
 
 @pytest.fixture(name="clone")
-def _clone(tmp_path: Path) -> Clone:
-    return a_clone(tmp_path)
+def _clone(empty: Path, tmp_path: Path) -> Clone:
+    return a_clone(empty, tmp_path)
 
 
-@pytest.mark.parametrize(("name", "neighbour"), HOSTILE, ids=[ascii(name) for name, _ in HOSTILE])
-@pytest.mark.parametrize("kind", ["added", "modified", "removed"])
-def test_exactly_the_named_file_is_taken_back(clone: Clone, kind: str, name: str, neighbour: str) -> None:
-    """Whatever a file is called: it becomes as it was, and the neighbour keeps the learner's work."""
-    before = {neighbour: "one\n", "keep": "one\n"} | ({} if kind == "added" else {name: "one\n"})
-    clone.write(before)
+@dataclass(frozen=True)
+class Hostile:
+    """A clone with all hostile names and their neighbours, each accepted and then changed."""
+
+    clone: Clone
+    accepted: str
+    tree: dict[str, str]  # of `accepted`
+
+
+@pytest.fixture(scope="module", name="hostile", params=["added", "modified", "removed"])
+def _hostile(request: pytest.FixtureRequest, empty: Path, tmp_path_factory: pytest.TempPathFactory) -> Hostile:
+    """By what was done to the hostile names: every neighbour is changed. A test takes back one name, wherever the
+    others stand."""
+    names, neighbours = [name for name, _ in HOSTILE], [neighbour for _, neighbour in HOSTILE]
+    clone = a_clone(empty, tmp_path_factory.mktemp(request.param))
+    clone.write(dict.fromkeys([*neighbours, "keep", *(names if request.param != "added" else ())], "one\n"))
     accepted = clone.save("accepted")
-    clone.write({neighbour: "two\n", "keep": "two\n", name: "two\n"})
-    if kind == "removed":
-        (clone.folder / name).unlink()
-    head = clone.save("head")
-    change = Undo(Source(accepted), remove=(name,)) if kind == "added" else Undo(Source(accepted), restore=(name,))
+    clone.write(dict.fromkeys([*neighbours, "keep", *names], "two\n"))
+    if request.param == "removed":
+        for name in names:
+            (clone.folder / name).unlink()
+    clone.save("head")
+    return Hostile(clone, accepted, clone.tree(accepted))
+
+
+@pytest.mark.parametrize("name", [name for name, _ in HOSTILE], ids=[ascii(name) for name, _ in HOSTILE])
+def test_exactly_the_named_file_is_taken_back(hostile: Hostile, name: str) -> None:
+    """Whatever a file is called: it becomes as it was, and all others, its neighbour too, keep the learner's work."""
+    clone, source = hostile.clone, Source(hostile.accepted)
+    change = Undo(source, restore=(name,)) if name in hostile.tree else Undo(source, remove=(name,))
+    before = clone.tree()
 
     commands = undo([change], "Take it back", 10_000)
     clone.paste(commands.lines)
 
-    expected = clone.tree(head)
-    expected.pop(name, None)
-    assert clone.tree() == expected | {path: blob for path, blob in clone.tree(accepted).items() if path == name}
+    expected = {path: blob for path, blob in before.items() if path != name}
+    after = clone.tree()
+    assert before.get(name) != after.get(name)
+    assert after == expected | {path: blob for path, blob in hostile.tree.items() if path == name}
     assert not (clone.folder / "owned").exists()
 
 
@@ -212,14 +257,14 @@ def test_a_mode_a_link_and_a_submodule_go_back(clone: Clone) -> None:
     assert clone.git("ls-tree", "-r", "HEAD") == clone.git("ls-tree", "-r", accepted)
 
 
-def test_a_repository_without_the_templates_history_fetches_it(tmp_path: Path) -> None:
+def test_a_repository_without_the_templates_history_fetches_it(empty: Path, tmp_path: Path) -> None:
     """In a repository generated from a template its commit is not there: it is fetched by its sha."""
-    template = a_clone(tmp_path, "template")
+    template = a_clone(empty, tmp_path, "template")
     template.write({"tests/a": "template\n", "src": "template\n"})
     pinned = template.save("template")
     template.write({"tests/a": "later\n"})
     template.save("later")
-    generated = a_clone(tmp_path, "generated")
+    generated = a_clone(empty, tmp_path, "generated")
     generated.write({"tests/a": "mine\n", "src": "mine\n"})
     head = generated.save("head")
     source = Source(pinned, fetch_from=str(tmp_path / "template.git"))

@@ -108,6 +108,7 @@ def test_sessions_that_stay_are_no_reason_for_another_run() -> None:
     assert render_lab(plainly(), replace(CONTEXT, number=5)).digest != first.digest
 
 
+@pytest.mark.heavy
 def test_thousands_of_problems_fit() -> None:
     """However many there are, errors come first, at most MAX_NOTES are on their lines, and the summary fits."""
     many = [replace(ERROR, message="x" * 400, suggestion="é" * 400, line=at) for at in range(1, 1_101)]

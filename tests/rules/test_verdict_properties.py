@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import pytest
 from hypothesis import HealthCheck, Phase, assume, event, given, settings
@@ -59,6 +59,7 @@ FILE_PATTERNS = ["/a", "/b", "/c", "d/**", "d/x", "!d/y", "/e", "[ab]", "s"]
 PROTECTED_PATTERNS = ("t/**",)
 
 # ------------------------------------------------------------------------------------------------------- generators
+# Strategies are made once: hypothesis looks through each new one, which takes longer than to draw from it.
 
 contents: st.SearchStrategy[Content] = st.sampled_from(["0", "1", "2", "3", executable("1"), link("1")])
 own_paths = st.sampled_from(["a", "b", "c", "d/x", "d/y", "e", "s"])
@@ -91,7 +92,8 @@ any_conditions = combined(
 )
 
 
-def policies(reopen: Iterable[str] = ("rewrite", "rewrite", "always", "never")) -> st.SearchStrategy[Policy]:
+@cache
+def policies(reopen: tuple[str, ...]) -> st.SearchStrategy[Policy]:
     """Every setting of every policy; the usual ones more often."""
     return st.builds(
         Policy,
@@ -99,39 +101,56 @@ def policies(reopen: Iterable[str] = ("rewrite", "rewrite", "always", "never")) 
         protected=levels,
         unmapped=levels_or_allow,
         rework=levels_or_allow,
-        reopen=st.sampled_from(list(reopen)),
+        reopen=st.sampled_from(reopen),
     )
+
+
+@cache
+def needs_of(number: int) -> st.SearchStrategy[list[str]]:
+    """What a step may need: mostly the one before it."""
+    earlier = st.sets(st.sampled_from(STEP_IDS[:number]), max_size=2) if number else st.just(set[str]())
+    usual = st.just([STEP_IDS[number - 1]] if number else [])
+    return st.one_of(usual, usual, earlier.map(sorted))
+
+
+counts = st.sampled_from([2, 3, 4, 5, 1])
+patterns_of_a_step = st.lists(st.sampled_from(FILE_PATTERNS), min_size=1, max_size=3, unique=True)
+mostly, rarely = st.sampled_from([True, True, False]), st.sampled_from([False, False, True])
+orders = [st.permutations(range(count)) for count in range(len(STEP_IDS) + 1)]
+shared_files: st.SearchStrategy[tuple[str, ...]] = st.sampled_from([(), ("s",)])
+REOPEN = ("rewrite", "rewrite", "always", "never")
 
 
 @st.composite
 def labs(
     draw: st.DrawFn,
     conditions: st.SearchStrategy[Condition] = any_conditions,
-    reopen: Iterable[str] = ("rewrite", "rewrite", "always", "never"),
+    reopen: tuple[str, ...] = REOPEN,
 ) -> Lab:
     """A lab of up to five steps with overlapping files and an acyclic graph of needs, in any list order."""
-    ids = STEP_IDS[: draw(st.sampled_from([2, 3, 4, 5, 1]))]
     steps: list[Step] = []
-    for number, step_id in enumerate(ids):
-        patterns = draw(st.lists(st.sampled_from(FILE_PATTERNS), min_size=1, max_size=3, unique=True))
-        earlier = st.sets(st.sampled_from(ids[:number]), max_size=2) if number else st.just(set[str]())
-        usual = [ids[number - 1]] if number else []
-        needs = draw(st.one_of(st.just(usual), st.just(usual), earlier.map(sorted)))
-        optional = draw(st.sampled_from([False, False, True]))
+    for number, step_id in enumerate(STEP_IDS[: draw(counts)]):
+        patterns, needs, optional = draw(patterns_of_a_step), draw(needs_of(number)), draw(rarely)
         steps.append(step(step_id, *patterns, needs=needs, complete=draw(conditions), optional=optional))
-    in_order = draw(st.sampled_from([True, True, False]))
-    listed = steps if in_order else draw(st.permutations(steps))
-    return lab(
-        *listed, protected=PROTECTED_PATTERNS, shared=draw(st.sampled_from([(), ("s",)])), policy=draw(policies(reopen))
-    )
+    listed = steps if draw(mostly) else [steps[at] for at in draw(orders[len(steps)])]
+    return lab(*listed, protected=PROTECTED_PATTERNS, shared=draw(shared_files), policy=draw(policies(reopen)))
+
+
+@cache
+def lists_of_paths(over: st.SearchStrategy[str], least: int, most: int) -> st.SearchStrategy[list[str]]:
+    """Some of these paths."""
+    return st.lists(over, min_size=least, max_size=most, unique=True)
+
+
+contents_or_none = st.one_of(contents, contents, contents, st.none())
 
 
 @st.composite
 def edits(draw: st.DrawFn, base: Files, over: st.SearchStrategy[str] = paths, least: int = 0, most: int = 4) -> Files:
     """Files after some were written or deleted."""
     files = dict(base)
-    for path in draw(st.lists(over, min_size=least, max_size=most, unique=True)):
-        content = draw(st.one_of(contents, contents, contents, st.none()))
+    for path in draw(lists_of_paths(over, least, most)):
+        content = draw(contents_or_none)
         if content is None:
             files.pop(path, None)
         else:
@@ -139,22 +158,22 @@ def edits(draw: st.DrawFn, base: Files, over: st.SearchStrategy[str] = paths, le
     return files
 
 
-@st.composite
-def some_facts(draw: st.DrawFn, heads: Iterable[str]) -> Facts:
+@cache
+def some_facts(heads: tuple[str, ...]) -> st.SearchStrategy[Facts]:
     """Mostly none; else some approvals, overrides and results."""
-    if draw(st.booleans()):
-        return Facts()
     ids = st.frozensets(st.sampled_from(STEP_IDS), max_size=1)
     of_heads = st.frozensets(st.sampled_from(sorted(heads)), max_size=2)
-    return Facts(
-        approved=draw(st.frozensets(st.sampled_from(STEP_IDS))),
-        completed=draw(ids),
-        reopened=draw(ids),
-        unlocked=draw(ids),
-        accepted_heads=draw(st.one_of(st.just(frozenset[str]()), of_heads)),
-        workflows=frozenset(("w", head) for head in draw(of_heads)),
-        checks=frozenset(("c", 7, head) for head in draw(of_heads)),
+    some = st.builds(
+        Facts,
+        approved=st.frozensets(st.sampled_from(STEP_IDS)),
+        completed=ids,
+        reopened=ids,
+        unlocked=ids,
+        accepted_heads=st.one_of(st.just(frozenset[str]()), of_heads),
+        workflows=of_heads.map(lambda drawn: frozenset(("w", head) for head in drawn)),
+        checks=of_heads.map(lambda drawn: frozenset(("c", 7, head) for head in drawn)),
     )
+    return st.one_of(st.just(Facts()), some)
 
 
 @dataclass(frozen=True, repr=False)
@@ -190,29 +209,30 @@ class Judged:
         return "\n".join(["", *lines, ""])
 
 
+any_labs, templates = labs(), edits({}, most=5)
+few, pushes = st.sampled_from([0, 0, 1, 2]), st.sampled_from([3, 4, 2, 1])
+
+
 @st.composite
 def sessions(
-    draw: st.DrawFn,
-    lab_strategy: st.SearchStrategy[Lab] | None = None,
-    facts_of: Callable[[Iterable[str]], st.SearchStrategy[Facts]] = some_facts,
+    draw: st.DrawFn, facts_of: Callable[[tuple[str, ...]], st.SearchStrategy[Facts]] = some_facts
 ) -> list[Judged]:
     """A lab, and a session of up to four pushes in which every verdict is saved: states that can really be reached."""
-    a_lab = draw(lab_strategy or labs())
-    template = draw(edits({}, most=5))
+    a_lab, template = draw(any_labs), draw(templates)
     later: list[Files] = []
-    for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
+    for _ in range(draw(few)):
         later.append(draw(edits(later[-1] if later else template, least=1)))
-    heads = [f"head{number}" for number in range(draw(st.sampled_from([3, 4, 2, 1])))]
-    facts = draw(facts_of([sha(head) for head in heads]))
+    heads = [f"head{number}" for number in range(draw(pushes))]
+    facts = draw(facts_of(tuple(sha(head) for head in heads)))
     accepted, accepted_sha, progress = template, None, Progress()
     known: list[Files] = [*later, template]
     story: list[Judged] = []
     for name in heads:
         # a push goes on from the last one; a rewrite goes back to (or syncs with) something that was there before
-        rewrite = draw(st.sampled_from([False, True, True] if progress.done else [False, False, True]))
+        rewrite = not draw(rarely) if progress.done else draw(rarely)
         base = draw(st.sampled_from(known)) if rewrite else known[-1]
         commits: list[Files] = []
-        for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
+        for _ in range(draw(few)):
             base = draw(edits(base, least=1))
             commits.append(base)
         head = draw(edits(base, least=0 if rewrite else 1))
@@ -237,7 +257,8 @@ def note(story: list[Judged]) -> None:
             event(name)
 
 
-def no_facts(_heads: Iterable[str]) -> st.SearchStrategy[Facts]:
+@cache
+def no_facts(_heads: tuple[str, ...]) -> st.SearchStrategy[Facts]:
     """Sessions without facts."""
     return st.just(Facts())
 
@@ -449,7 +470,7 @@ def test_a_file_that_nobody_names_changes_the_verdict_by_unmapped_only(story: li
 
 @PROPERTY
 @given(
-    labs(combined(counting), reopen=["rewrite", "never"]),
+    labs(combined(counting), reopen=("rewrite", "never")),
     edits({}, own_paths),
     st.data(),
 )

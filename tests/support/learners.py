@@ -260,10 +260,4 @@ def _stream(
 
 def _quoted(path: bytes) -> bytes:
     """A path as fast-import reads any: in quotes, with octal escapes."""
-    return (
-        b'"'
-        + b"".join(
-            bytes([byte]) if 47 <= byte < 58 or 64 < byte < 91 or 96 < byte < 123 else b"\\%03o" % byte for byte in path
-        )
-        + b'"'
-    )
+    return b'"%s"' % re.sub(rb"[^/0-9A-Za-z]", lambda found: b"\\%03o" % ord(found[0]), path)
