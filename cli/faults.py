@@ -33,14 +33,16 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, CommandError):  # before the imports: wrong use is told at once
         return str(error), error.status
 
+    from settings import SettingsError
+
+    if isinstance(error, SettingsError):  # before the other imports, which take a second
+        return str(error), WRONG_USE
+
     from bot.registry import LabFileError, RegistryError
     from github.errors import GitHubError
-    from settings import SettingsError
     from storage.embedded import EmbeddedError
     from storage.errors import StorageError
 
-    if isinstance(error, SettingsError):
-        return str(error), WRONG_USE
     if isinstance(error, LabFileError):
         return "\n".join([*map(_problem, error.problems), str(error)]), FAILED
     if isinstance(error, EmbeddedError | RegistryError | StorageError):

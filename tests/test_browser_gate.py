@@ -58,7 +58,7 @@ def test_a_run_that_has_to_have_a_browser_fails_without(bare: Path) -> None:
     assert done.returncode == 1, done.stdout
     assert "FAILED (REQUIRE_BROWSER=1): tests in a browser: no Chromium was found" in done.stdout
 
-    assert run(bare, "tests/test_procfile.py", REQUIRE_BROWSER="1").returncode == 0
+    assert run(bare, "tests/test_docs_audit.py", REQUIRE_BROWSER="1").returncode == 0
 
 
 def test_ci_requires_the_browser_tests() -> None:

@@ -9,12 +9,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from cli.demo_story import SCENES, Redeliver
 from cli.demo_world import LAB, Observed, World, world
+from tests.support.commands import invoke
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,7 +42,7 @@ def test_scenes_refer_to_scenes_before_them() -> None:
 
 
 @pytest.mark.timeout(180)
-async def test_every_scene_is_as_expected(fresh_database: str, home: Path) -> None:
+async def test_every_scene_is_as_expected(fresh_database: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each push of the story gets the verdict, check-run, status, progress and session state that it must get."""
     async with world(home, fresh_database) as here:
         await here.open_lab()
@@ -50,6 +52,8 @@ async def test_every_scene_is_as_expected(fresh_database: str, home: Path) -> No
             assert wrong == [], f"{scene.what}\n{here.app.log_tail()}"
             if scene.name == "early":
                 _the_picture_is_true(observed)
+        monkeypatch.chdir(home)
+        monkeypatch.setenv("DATABASE_URL", fresh_database)
         await _the_ledger_is_complete(here)
         _nothing_was_refused(here)
 
@@ -64,21 +68,24 @@ def _the_picture_is_true(observed: Observed) -> None:
     assert [words for words in said if words.strip(", ") not in text] == []
 
 
+async def told(*words: str) -> Any:
+    """What a command tells programs, of the database that is set."""
+    done = await asyncio.to_thread(invoke, [*words, "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
 async def _the_ledger_is_complete(here: World) -> None:
     """What the commands tell afterwards: one session, verified, one attempt a push, no dead letter."""
-    sessions, dead, labs = await asyncio.gather(
-        here.app.command("sessions", "list", "--json"),
-        here.app.command("deadletters", "list", "--json"),
-        here.app.command("labs", "list", "--json"),
-    )
-    (session,) = json.loads(sessions)
+    sessions, dead, labs = [await told(kind, "list") for kind in ("sessions", "deadletters", "labs")]
+    (session,) = sessions
     assert (session["status"], session["repository"]) == ("VERIFIED_PASS", here.fork)
     assert here.session_url.endswith(session["session_id"])
-    assert json.loads(dead) == []
-    (lab,) = json.loads(labs)
+    assert dead == []
+    (lab,) = labs
     assert (lab["slug"], lab["version"]) == (LAB, 1), "the learner's own steps.json must publish nothing"
 
-    shown = json.loads(await here.app.command("sessions", "show", session["session_id"], "--json"))
+    shown = await told("sessions", "show", session["session_id"])
     states = {step["id"]: step["state"] for step in shown["steps"]}
     assert states == {"report": "done", "fix": "done", "command": "done", "frequent": "open", "release": "done"}
     lost = [attempt["lost"] for attempt in shown["attempts"] if attempt["lost"]]

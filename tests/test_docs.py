@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import typer
-
 import app
 from bot.recovery import QUICK, SLOW
 from cli.commands_document import commands_document
 from cli.settings_document import settings_document
 from github.manifest import read_template
 from settings import Settings, settings_table
+from tests.support.commands import commands_of
 from web import auth
 from web.cookies import ATTEMPT, SIGNED_IN
 
@@ -83,8 +82,9 @@ def spoken_commands() -> list[tuple[str, list[str]]]:
 def test_every_command_that_is_written_down_exists() -> None:
     """Documents name only commands and options that the command line has."""
     unknown = []
+    whole: Any = commands_of(app.cli)
     for document, words in spoken_commands():
-        command: Any = typer.main.get_command(app.cli)
+        command = whole
         while words and hasattr(command, "commands") and words[0] in command.commands:
             command = command.commands[words.pop(0)]
         options = {option for parameter in command.params for option in parameter.opts} | {"--help"}

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 import app
 from cli.authoring_document import LIMITS, authoring_document
@@ -25,6 +24,7 @@ from rules.model import Facts, Lab, Progress, Snapshot, Tree, TreeEntry, Verdict
 from rules.patterns import PatternSet
 from rules.verdict import judge
 from tests.support.authoring import make_repository
+from tests.support.commands import commands_of
 from tests.support.labs import blob_sha
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,7 +119,7 @@ def test_the_first_proposal_is_what_the_tutorial_says(tmp_path: Path) -> None:
 def test_commands_for_the_real_github_are_commands(line: str) -> None:
     """What cannot be run here, for want of an App, is at least a command line that is understood."""
     python, script, *words = line.split()
-    command: Any = typer.main.get_command(app.cli)
+    command: Any = commands_of(app.cli)
     while hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-import typer
 
 import app
 from bot import publish, reconciler, recovery, retry, schedules, worker
@@ -27,6 +26,7 @@ from storage.health import OLDEST
 from storage.migrate import Fit, available
 from storage.retention import KEEP_DEAD_BODIES, KEEP_RESULTS, KEEP_SENDERS
 from tests.support.bindings import bind
+from tests.support.commands import commands_of
 from tests.support.embedded_server import FAST, open_folder, query
 from tests.support.postgres import database_dsn
 
@@ -160,7 +160,7 @@ def test_examples_are_command_lines(line: str, tmp_path: Path, monkeypatch: pyte
     """What cannot be run here is at least understood, down to the last option."""
     monkeypatch.chdir(tmp_path)
     python, program, *words = shlex.split(line)
-    command: Any = typer.main.get_command(app.cli)
+    command: Any = commands_of(app.cli)
     while hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,9 +19,8 @@ from sandbox import Fault
 from sandbox.effects import Lose
 from storage import inbox
 from tests.support.githost import run as run_git
-from tests.support.learners import COURSE, Learner, enrol, open_course, open_lab, template_files
+from tests.support.learners import COURSE, Learner, open_course, open_lab, template_files
 from tests.support.line import Line, running_line
-from tests.support.postgres import new_database
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -31,12 +31,6 @@ STAFF = "octo-staff"
 CHECK, HELP = CHECK_AGAIN.identifier, NEED_HELP.identifier
 
 
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="line")
 async def _line(module_database: str) -> AsyncIterator[Line]:
     async with running_line(module_database) as line:
@@ -45,11 +39,6 @@ async def _line(module_database: str) -> AsyncIterator[Line]:
         await open_course(line)
         await open_lab(line, LAB, template_files())
         yield line
-
-
-@pytest_asyncio.fixture(loop_scope="module", name="learner")
-async def _learner(line: Line, tmp_path: Path) -> Learner:
-    return await enrol(line, LAB, tmp_path)
 
 
 def login(learner: Learner) -> str:
@@ -299,8 +288,9 @@ async def test_a_rerun_of_an_older_head_repeats_its_verdict(learner: Learner) ->
     assert (await learner.session())["accepted_sha"] == new
 
 
-async def test_a_rerun_of_a_preview_is_a_preview(learner: Learner) -> None:
+async def test_a_rerun_of_a_preview_is_a_preview(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     """On another branch nothing is earned by asking again either."""
+    monkeypatch.setattr("bot.lag.REPLICATION", timedelta(seconds=1))
     head = await learner.clone.commit(FIRST)
     await learner.send("HEAD:refs/heads/try")
     await press(learner, head, None)

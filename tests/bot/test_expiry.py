@@ -15,8 +15,9 @@ from storage import progress, sessions
 from storage.database import Pool, open_pool
 from storage.progress import SaveResult
 from tests.support.bindings import Bound, bind, publish
+from tests.support.direct import begin
 from tests.support.judgements import judged, saved
-from tests.support.learners import enrol, open_course, open_lab, template_files
+from tests.support.learners import open_course, open_lab, template_files
 from tests.support.line import running_line
 
 
@@ -143,13 +144,13 @@ async def test_a_push_that_is_being_judged_does_not_slip_through(fresh_database:
         await pool.close()
 
 
-async def test_the_page_and_the_next_push_tell_and_the_verdict_stays(fresh_database: str, tmp_path: Any) -> None:
+async def test_the_page_and_the_next_push_tell_and_the_verdict_stays(fresh_database: str) -> None:
     """Expired by the clock: no request to GitHub; the page says so; a push is answered with it, an old head keeps its
     verdict; and an extension by staff goes on where the learner was."""
     async with running_line(fresh_database) as line:
         await open_course(line)
         await open_lab(line, "lab", template_files())
-        learner = await enrol(line, "lab", tmp_path)
+        learner = await begin(line, "lab")
         head = await learner.push({"report/bug.md": "# Bug\n\nIt counts words wrong: `count` of an empty text is 1.\n"})
         async with asyncio.timeout(10):  # the worker has told PgQueuer that it wants to look each minute
             while not await line.fetch("SELECT FROM pgqueuer_schedules WHERE entrypoint = 'stepgate-expiry'"):
@@ -167,18 +168,18 @@ async def test_the_page_and_the_next_push_tell_and_the_verdict_stays(fresh_datab
         assert learner.run(late)["conclusion"] == "neutral"
         assert "deadline" in learner.text(late)
         assert (await learner.session())["accepted_sha"] == head
-        await learner.clone.git("push", "--quiet", "--force", "origin", f"{head}:main")
+        await learner.clone.push("--force", f"{head}:main")
         await line.settle()
         assert learner.told(head) == before
 
 
-async def test_a_push_that_came_in_time_counts_however_long_it_waits(fresh_database: str, tmp_path: Any) -> None:
+async def test_a_push_that_came_in_time_counts_however_long_it_waits(fresh_database: str) -> None:
     """Two pushes wait when the deadline's end is noticed, one from before it: that one is judged at its own head and
     counts, the later one is refused, and only then the session is closed."""
     async with running_line(fresh_database) as line:
         await open_course(line)
         await open_lab(line, "lab", template_files())
-        learner = await enrol(line, "lab", tmp_path)
+        learner = await begin(line, "lab")
         lane = f"repo:{learner.repo_id}"
         async with line.pool.acquire() as held:  # as if another worker had the lane
             await line.pool.execute(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,8 @@ import pytest
 from bot.gather import gather
 from storage import forgetting
 from storage.forgetting import Person
-from tests.support.learners import enrol, open_course, open_lab, template_files
+from tests.support.direct import begin
+from tests.support.learners import open_course, open_lab, template_files
 from tests.support.line import Line, running_line
 
 
@@ -27,16 +27,14 @@ async def left_of(line: Line, account_id: int) -> int:
     )
 
 
-async def test_a_push_in_the_middle_brings_nothing_back(
-    fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_push_in_the_middle_brings_nothing_back(fresh_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Erased between gathering and saving: the worker starts over, finds a fork of a lab with open enrolment, and must
     not enrol its owner. The next push does, from the first step on; a delivery of before that is sent again does not.
     """
     async with running_line(fresh_database) as line:
         await open_course(line)
         await open_lab(line, "lab", template_files())
-        learner = await enrol(line, "lab", tmp_path)
+        learner = await begin(line, "lab")
         (row,) = await line.fetch("SELECT learner_account_id FROM lab_session")
         account_id = int(row["learner_account_id"])
         gathered, go_on = asyncio.Event(), asyncio.Event()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from bot.registry import add_lab, publish_lab
 from cli.demo_story import REPORT
@@ -15,38 +13,15 @@ from rules.model import Account, AccountKind, Enrolment
 from sandbox import Repository
 from storage import invitations, labs
 from storage.invitations import Invitee
+from tests.support.direct import DirectCopy
 from tests.support.githost import WorkingCopy, run, seed
-from tests.support.learners import COURSE, TEACHER, Learner, enrol, open_course, open_lab, template_files
-from tests.support.line import Line, running_line
-from tests.support.postgres import new_database
+from tests.support.learners import COURSE, TEACHER, Learner, enrol, open_lab, template_files
+from tests.support.line import Line
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LAB = "word-counter"
 GREETED = ("neutral", "success")
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    """Address of an empty, migrated database for all tests of this file."""
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", name="line")
-async def _line(module_database: str) -> AsyncIterator[Line]:
-    """A running App with the example lab, and an organisation in which people work."""
-    async with running_line(module_database) as line:
-        await open_course(line)
-        await open_lab(line, LAB, template_files())
-        line.sandbox.add_account("octo-work", "Organization")
-        yield line
-
-
-@pytest_asyncio.fixture(loop_scope="module", name="learner")
-async def _learner(line: Line, tmp_path: Path) -> Learner:
-    """A learner who has just installed the App on a fork, and pushed nothing."""
-    return await enrol(line, LAB, tmp_path)
 
 
 def told(line: Line, repository: Repository, head: str) -> dict[str, Any]:
@@ -124,6 +99,7 @@ async def test_a_repository_generated_from_the_template_is_greeted(line: Line) -
 
 async def test_in_an_organisation_only_an_invitation_binds(line: Line, tmp_path: Path) -> None:
     """Without one the head says so and where to go; with one the repository is the invited person's."""
+    line.sandbox.add_account("octo-work", "Organization")
     person = line.sandbox.add_account("team-mate")
     line.sandbox.add_member("octo-work", "team-mate")
     fork = await line.sandbox.fork(f"{COURSE}/{LAB}", "octo-work", name="counter-of-team-mate")
@@ -141,9 +117,9 @@ async def test_in_an_organisation_only_an_invitation_binds(line: Line, tmp_path:
     assert lab is not None
     account = Account(person.id, "team-mate", AccountKind.USER)
     assert await invitations.invite(line.pool, lab.lab_id, [Invitee(account, repo_id=fork.id)]) == ["invited"]
-    clone = await WorkingCopy.clone(line.sandbox, fork.full_name, "team-mate", tmp_path / "team")
-    head = await clone.commit({"report/bug.md": REPORT})
-    await clone.push()
+    copy = await DirectCopy.of(line, fork.full_name, "team-mate")
+    head = await copy.commit({"report/bug.md": REPORT})
+    await copy.push()
     await line.settle()
 
     assert told(line, fork, head)["conclusion"] == "success"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ from bot.coverage import refresh_installation
 from storage.actions import Decision, defer, resume
 from storage.sessions import get
 from tests.support.deliveries import headers_of
+from tests.support.direct import begin
 from tests.support.effort import examples
 from tests.support.githost import run
-from tests.support.learners import COURSE, Learner, enrol, open_course, open_lab, template_files
-from tests.support.line import SECRET, Line, running_line
-from tests.support.postgres import new_database
+from tests.support.learners import COURSE, Learner
+from tests.support.line import SECRET, Line
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -29,26 +28,10 @@ REPORT: dict[str, str | bytes | None] = {"report/bug.md": "Expected: 2\nActual: 
 STAFF = Decision(None, "for a reason")
 
 
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    """Address of an empty, migrated database for all tests of this file."""
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", name="line")
-async def _line(module_database: str) -> AsyncIterator[Line]:
-    """A running App with a lab that anybody may start."""
-    async with running_line(module_database) as line:
-        await open_course(line)
-        await open_lab(line, LAB, template_files())
-        yield line
-
-
 @pytest_asyncio.fixture(loop_scope="module", name="learner")
-async def _learner(line: Line, tmp_path: Path) -> Learner:
+async def _learner(line: Line) -> Learner:
     """A learner who has done the first step."""
-    learner = await enrol(line, LAB, tmp_path)
+    learner = await begin(line, LAB)
     await learner.push(REPORT)
     return learner
 

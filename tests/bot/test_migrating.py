@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -17,23 +16,15 @@ from storage import labs, progress, sessions, versions
 from storage.actions import Decision, add_fact, defer, unbind
 from storage.errors import StaleSession
 from storage.versions import LiveSession
-from tests.support.githost import WorkingCopy
-from tests.support.learners import COURSE, TEACHER, Learner, enrol, lab_file, open_course, open_lab
+from tests.support.direct import DirectCopy, begin
+from tests.support.learners import COURSE, TEACHER, Learner, lab_file, open_course, open_lab
 from tests.support.line import Line, running_line
-from tests.support.postgres import new_database
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 STEPS = ".forgea/steps.json"
 S1, S2, S3 = ({"id": name, "files": [f"{name}.txt"]} for name in ("s1", "s2", "s3"))
 WHY = Decision(None, "the lab has changed")
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    """Address of an empty, migrated database for all tests of this file."""
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="line")
@@ -44,17 +35,17 @@ async def _line(module_database: str) -> AsyncIterator[Line]:
 
 
 class Class:
-    """A lab of the steps s1, s2 and s3 with one learner, and its author's clone of the template."""
+    """A lab of the steps s1, s2 and s3 with one learner, and its author's copy of the template."""
 
-    def __init__(self, line: Line, name: str, learner: Learner, author: WorkingCopy) -> None:
+    def __init__(self, line: Line, name: str, learner: Learner, author: DirectCopy) -> None:
         self.line, self.name, self.learner, self.author = line, name, learner, author
 
     @classmethod
-    async def open(cls, line: Line, name: str, folder: Path) -> Class:
+    async def open(cls, line: Line, name: str) -> Class:
         """Publish version 1, and let a learner begin."""
         await open_lab(line, name, {STEPS: lab_file(S1, S2, S3), "s1.txt": "template\n", "tests/t.txt": "weak\n"})
-        author = await WorkingCopy.clone(line.sandbox, f"{COURSE}/{name}", TEACHER, folder / name)
-        return cls(line, name, await enrol(line, name, folder), author)
+        author = await DirectCopy.of(line, f"{COURSE}/{name}", TEACHER)
+        return cls(line, name, await begin(line, name), author)
 
     async def publish(self, *steps: Mapping[str, Any], **fields: Any) -> LabVersion:
         """Push these rules to the template; the version that comes of it."""
@@ -110,10 +101,10 @@ class Class:
         return found.effects.words
 
 
-async def test_an_alias_keeps_progress_and_is_taken_back(line: Line, tmp_path: Path) -> None:
+async def test_an_alias_keeps_progress_and_is_taken_back(line: Line) -> None:
     """A renamed step stays complete in a fork that was never synced; what is done under the new names since then counts
     under the old ones when the move is taken back."""
-    course = await Class.open(line, "renamed", tmp_path)
+    course = await Class.open(line, "renamed")
     learner = course.learner
     first = await learner.push({"s1.txt": "mine\n"})
     second = await course.publish({"id": "one", "aliases": ["s1"], "files": ["s1.txt"]}, {"id": "two"} | S2, S3)
@@ -150,9 +141,9 @@ async def test_an_alias_keeps_progress_and_is_taken_back(line: Line, tmp_path: P
     assert await versions.moves_of(line.pool, run_id) == ()
 
 
-async def test_a_new_step_reopens_nothing(line: Line, tmp_path: Path) -> None:
+async def test_a_new_step_reopens_nothing(line: Line) -> None:
     """A step that is put before a completed one is open; what was complete stays complete."""
-    course = await Class.open(line, "more", tmp_path)
+    course = await Class.open(line, "more")
     await course.learner.push({"s1.txt": "mine\n"})
     await course.learner.push({"s2.txt": "mine\n"})
     target = await course.publish(S1, {"id": "new", "files": ["new.txt"]}, S2, S3)
@@ -165,9 +156,9 @@ async def test_a_new_step_reopens_nothing(line: Line, tmp_path: Path) -> None:
     assert course.learner.told(head)[0] == "success"
 
 
-async def test_a_removed_step_finishes_the_lab_until_it_is_taken_back(line: Line, tmp_path: Path) -> None:
+async def test_a_removed_step_finishes_the_lab_until_it_is_taken_back(line: Line) -> None:
     """Without the last steps the lab is finished by the move, and open again by taking it back."""
-    course = await Class.open(line, "fewer", tmp_path)
+    course = await Class.open(line, "fewer")
     await course.learner.push({"s1.txt": "mine\n"})
     await course.learner.push({"s2.txt": "mine\n"})
     target = await course.publish(S1)
@@ -183,10 +174,10 @@ async def test_a_removed_step_finishes_the_lab_until_it_is_taken_back(line: Line
     assert await course.learner.done() == {"s1", "s2"}
 
 
-async def test_rules_that_block_are_told_first(line: Line, tmp_path: Path) -> None:
+async def test_rules_that_block_are_told_first(line: Line) -> None:
     """A path that is protected from now on is told before anything is written; moved all the same, the head is red, and
     green again once the move is taken back."""
-    course = await Class.open(line, "stricter", tmp_path)
+    course = await Class.open(line, "stricter")
     head = await course.learner.push({"s1.txt": "mine\n", "notes.txt": "mine\n"})
     target = await course.publish(S1, S2, S3, protected=["notes.txt"])
     found = await course.look(target)
@@ -200,9 +191,9 @@ async def test_rules_that_block_are_told_first(line: Line, tmp_path: Path) -> No
     assert course.learner.told(head) == ("success", "success")
 
 
-async def test_easier_rules_complete_at_the_same_head(line: Line, tmp_path: Path) -> None:
+async def test_easier_rules_complete_at_the_same_head(line: Line) -> None:
     """Work that was parked counts as soon as the new rules let it; undone, it is parked again."""
-    course = await Class.open(line, "easier", tmp_path)
+    course = await Class.open(line, "easier")
     await course.learner.push({"s2.txt": "early\n"})
     assert await course.learner.verdict() == "blocked"
     target = await course.publish(S1, S2 | {"needs": []}, S3)
@@ -216,10 +207,10 @@ async def test_easier_rules_complete_at_the_same_head(line: Line, tmp_path: Path
     assert await course.learner.verdict() == "blocked"
 
 
-async def test_what_the_template_had_is_no_work(line: Line, tmp_path: Path) -> None:
+async def test_what_the_template_had_is_no_work(line: Line) -> None:
     """A fork that was not synced is held to the template that it came from: the files of then are neither work nor a
     violation under rules of a later commit, and those of a later commit are not either."""
-    course = await Class.open(line, "unsynced", tmp_path)
+    course = await Class.open(line, "unsynced")
     await course.author.commit({"s1.txt": "template, improved\n", "tests/t.txt": "strict\n"})
     target = await course.publish(S1, S2, S3, protected=["tests/**"])
     assert await course.words(target) == ("unchanged",)
@@ -233,9 +224,9 @@ async def test_what_the_template_had_is_no_work(line: Line, tmp_path: Path) -> N
     assert await course.learner.done() == set()
 
 
-async def test_a_push_meanwhile_is_seen(line: Line, tmp_path: Path) -> None:
+async def test_a_push_meanwhile_is_seen(line: Line) -> None:
     """A move that was decided before a push is refused with nothing written; it is decided anew and then done."""
-    course = await Class.open(line, "busy", tmp_path)
+    course = await Class.open(line, "busy")
     target = await course.publish(S1, S2)
     stale = await progress.judging_state(line.pool, course.learner.session_id)
     assert stale is not None
@@ -249,9 +240,9 @@ async def test_a_push_meanwhile_is_seen(line: Line, tmp_path: Path) -> None:
     assert await course.learner.done() == {"s1"}
 
 
-async def test_moves_are_taken_back_newest_first(line: Line, tmp_path: Path) -> None:
+async def test_moves_are_taken_back_newest_first(line: Line) -> None:
     """An older move is not taken back under a newer one; both can be, one after the other."""
-    course = await Class.open(line, "twice", tmp_path)
+    course = await Class.open(line, "twice")
     first = await course.move(await course.publish(S1, S2))
     second = await course.move(await course.publish(S1))
 
@@ -261,10 +252,10 @@ async def test_moves_are_taken_back_newest_first(line: Line, tmp_path: Path) -> 
     assert (await course.learner.session())["base_commit_sha"] is None
 
 
-async def test_taking_back_without_the_repository_keeps_progress(line: Line, tmp_path: Path) -> None:
+async def test_taking_back_without_the_repository_keeps_progress(line: Line) -> None:
     """When the session has lost its repository meanwhile, what it reached under new names is kept under the old ones,
     and so are the decisions of staff."""
-    course = await Class.open(line, "unbound", tmp_path)
+    course = await Class.open(line, "unbound")
     renamed = [each | {"id": f"new-{each['id']}", "aliases": [each["id"]]} for each in (S1, S2, S3)]
     run_id = await course.move(await course.publish(*renamed))
     await course.learner.push({"s1.txt": "mine\n"})
@@ -277,9 +268,9 @@ async def test_taking_back_without_the_repository_keeps_progress(line: Line, tmp
     assert fact["step_id"] == "s3"
 
 
-async def test_a_paused_session_moves_without_being_judged(line: Line, tmp_path: Path) -> None:
+async def test_a_paused_session_moves_without_being_judged(line: Line) -> None:
     """Staff's pause stays: the session gets the rules, and its head is judged by them when it goes on."""
-    course = await Class.open(line, "paused", tmp_path)
+    course = await Class.open(line, "paused")
     await defer(line.pool, await course.session(), WHY)
     before = await course.learner.attempts()
     await course.move(await course.publish(S1, S2))
@@ -287,9 +278,9 @@ async def test_a_paused_session_moves_without_being_judged(line: Line, tmp_path:
     assert (await course.learner.session())["status"] == SessionStatus.DEFERRED
 
 
-async def test_what_cannot_be_looked_at_stays(line: Line, tmp_path: Path) -> None:
+async def test_what_cannot_be_looked_at_stays(line: Line) -> None:
     """A session whose repository is gone is told as such and keeps its version."""
-    course = await Class.open(line, "gone", tmp_path)
+    course = await Class.open(line, "gone")
     target = await course.publish(S1, S2)
     session = await course.live(target)
     line.sandbox.echo_events = False

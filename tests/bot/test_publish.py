@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,9 @@ from sandbox import Fault
 from sandbox.effects import Answer
 from storage import lifecycle, outbox
 from storage.outbox import WantedReport
-from tests.support.learners import Learner, enrol, open_course, open_lab, template_files
-from tests.support.line import Line, running_line
-from tests.support.postgres import new_database
+from tests.support.direct import begin
+from tests.support.learners import Learner
+from tests.support.line import Line
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -32,24 +32,16 @@ Create = Callable[[InstallationClient, str, CheckRunReport], Awaitable[int]]
 CREATE: Create = InstallationClient.create_check_run
 
 
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="learner")
-async def _learner(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Learner]:
-    async with running_line(module_database) as line:
-        await open_course(line)
-        await open_lab(line, LAB, template_files())
-        yield await enrol(line, LAB, tmp_path_factory.mktemp("clones"))
+async def _learner(line: Line) -> Learner:
+    return await begin(line, LAB)
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries come at once."""
     monkeypatch.setattr("bot.publish.delay_before_retry", lambda *_: 0.02)
+    monkeypatch.setattr("bot.worker.POLL", 0.1)
 
 
 @dataclass

@@ -15,8 +15,9 @@ from rules.model import Enrolment
 from sandbox import Repository
 from storage import labs
 from storage.errors import LabConflict
+from tests.support.direct import begin
 from tests.support.githost import WorkingCopy, run, seed
-from tests.support.learners import COURSE, TEACHER, enrol, lab_file, open_course
+from tests.support.learners import COURSE, TEACHER, lab_file, open_course
 from tests.support.line import Line, running_line
 from tests.support.postgres import new_database
 
@@ -152,12 +153,12 @@ async def test_publishing_follows_a_rename_but_no_stranger(line: Line) -> None:
         await publish_lab(line.pool, line.services.app, lab)
 
 
-async def test_a_learners_repository_is_no_template(line: Line, tmp_path: Path) -> None:
+async def test_a_learners_repository_is_no_template(line: Line) -> None:
     """Forks of a template, repositories generated from it, and bound ones are learners' work."""
     repository = await template(line, "origin")
     line.sandbox.repository(repository.full_name).is_template = True
     await publish_lab(line.pool, line.services.app, await add_lab(line.pool, line.services.app, repository.full_name))
-    learner = await enrol(line, "origin", tmp_path)
+    learner = await begin(line, "origin")
     fork = await line.sandbox.fork(repository.full_name, COURSE, name="fork")
     generated = await line.sandbox.generate(repository.full_name, COURSE, "generated")
 

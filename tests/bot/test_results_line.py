@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -13,10 +12,10 @@ import pytest_asyncio
 
 from bot.recovery import DeliveryPoller
 from sandbox.core import DEFAULT_EVENTS, DEFAULT_PERMISSIONS
+from tests.support.direct import begin
 from tests.support.githost import seed
-from tests.support.learners import COURSE, Learner, enrol, lab_file, open_course, open_lab
+from tests.support.learners import COURSE, Learner, lab_file, open_course, open_lab
 from tests.support.line import SECRET, Line, running_line
-from tests.support.postgres import new_database
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -26,13 +25,6 @@ CHECK = "acme/lint"
 WORKFLOW = "on: push\njobs: {test: {runs-on: ubuntu-latest, steps: [{run: make test}]}}\n"
 RESULTS = "SELECT inbox_id, event, outcome FROM delivery WHERE event LIKE 'check%' OR event = 'workflow_run'"
 PERMISSIONS = {**DEFAULT_PERMISSIONS, "actions": "read"}
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    """Address of an empty, migrated database for all tests of this file."""
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="line")
@@ -53,9 +45,9 @@ def steps(line: Line) -> bytes:
 
 
 @pytest_asyncio.fixture(loop_scope="module", name="learner")
-async def _learner(line: Line, tmp_path: Path) -> Learner:
+async def _learner(line: Line) -> Learner:
     """A learner who has just started the lab."""
-    return await enrol(line, LAB, tmp_path)
+    return await begin(line, LAB)
 
 
 def ours(learner: Learner, sha: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,23 +16,16 @@ from sandbox import Delivery, Repository
 from storage import invitations, labs
 from storage.invitations import Invitee
 from tests.support.deliveries import headers_of
-from tests.support.githost import WorkingCopy, run, seed
-from tests.support.learners import COURSE, Learner, enrol, open_course, open_lab, template_files
+from tests.support.direct import DirectCopy, begin
+from tests.support.githost import run, seed
+from tests.support.learners import COURSE, Learner, open_course, open_lab, template_files
 from tests.support.line import SECRET, Line, running_line
-from tests.support.postgres import new_database
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LAB, OTHER_LAB, SCHOOL = "word-counter", "line-counter", "octo-school"
 REPORT: dict[str, str | bytes | None] = {"report/bug.md": "Expected: 2\nActual: 3\n"}
 WELCOME = "Welcome: begin with step 1"
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    """Address of an empty, migrated database for all tests of this file."""
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="line")
@@ -49,9 +42,9 @@ async def _line(module_database: str) -> AsyncIterator[Line]:
 
 
 @pytest_asyncio.fixture(loop_scope="module", name="learner")
-async def _learner(line: Line, tmp_path: Path) -> Learner:
+async def _learner(line: Line) -> Learner:
     """A learner of the first lab who has done its first step."""
-    learner = await enrol(line, LAB, tmp_path)
+    learner = await begin(line, LAB)
     await learner.push(REPORT)
     return learner
 
@@ -118,9 +111,9 @@ def installation_of(line: Line, login: str) -> int:
 
 async def work_in(line: Line, repository: Repository, login: str, folder: Path) -> str:
     """Somebody clones a repository, does the first step and pushes; the head."""
-    clone = await WorkingCopy.clone(line.sandbox, repository.full_name, login, folder / f"of-{repository.id}")
-    head = await clone.commit(dict(REPORT))
-    await clone.push()
+    copy = await DirectCopy.of(line, repository.full_name, login)
+    head = await copy.commit(dict(REPORT))
+    await copy.push()
     await line.settle()
     return head
 

@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from sandbox import Fault
 from sandbox.effects import Latency
 from storage.echoes import MOST_RESTORED
-from tests.support.learners import Learner, enrol, open_course, open_lab, template_files
-from tests.support.line import Line, running_line
-from tests.support.postgres import new_database
+from tests.support.learners import Learner
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-LAB = "word-counter"
 NAME = "forgea/steps"
 TOO_EARLY: dict[str, str | bytes | None] = {"src/cli.js": "console.log(1);\n"}
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", name="line")
-async def _line(module_database: str) -> AsyncIterator[Line]:
-    async with running_line(module_database) as line:
-        await open_course(line)
-        await open_lab(line, LAB, template_files())
-        yield line
-
-
-@pytest_asyncio.fixture(loop_scope="module", name="learner")
-async def _learner(line: Line, tmp_path: Path) -> Learner:
-    return await enrol(line, LAB, tmp_path)
 
 
 async def forge(learner: Learner, sha: str, *, times: int = 1, settle: bool = True, **status: Any) -> None:

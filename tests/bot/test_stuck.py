@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from tests.support.learners import Learner, enrol, open_course, open_lab, template_files
+from tests.support.direct import begin
+from tests.support.learners import Learner, open_course, open_lab, template_files
 from tests.support.line import running_line
 
 # A file of a step that needs the fix first.
@@ -15,11 +15,11 @@ EARLY = "console.log(1);\n"
 
 
 @pytest.fixture(name="learner")
-async def _learner(fresh_database: str, tmp_path: Path) -> AsyncIterator[Learner]:
+async def _learner(fresh_database: str) -> AsyncIterator[Learner]:
     async with running_line(fresh_database) as line:
         await open_course(line)
         await open_lab(line, "lab", template_files())
-        yield await enrol(line, "lab", tmp_path)
+        yield await begin(line, "lab")
 
 
 async def status(learner: Learner) -> str:

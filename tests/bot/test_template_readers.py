@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from tests.support.learners import COURSE, Learner, enrol, open_course, open_lab, template_files
+from tests.support.direct import begin
+from tests.support.learners import COURSE, Learner, open_course, open_lab, template_files
 from tests.support.line import Line, running_line
 
 LAB = "word-counter"
@@ -23,7 +22,7 @@ async def is_judged(learner: Learner, word: str) -> bool:
     return learner.told(head) == ("failure", "failure")
 
 
-async def test_the_course_takes_the_app_off_and_comes_back(fresh_database: str, tmp_path: Path) -> None:
+async def test_the_course_takes_the_app_off_and_comes_back(fresh_database: str) -> None:
     """Learners' pushes are judged throughout, by whoever may read the template; a private one needs its own reader."""
     async with running_line(fresh_database) as line:
         await open_course(line)
@@ -34,7 +33,7 @@ async def test_the_course_takes_the_app_off_and_comes_back(fresh_database: str, 
         await line.sandbox.uninstall(course)
         await line.settle()
         assert await reader(line) is None
-        learner = await enrol(line, LAB, tmp_path)
+        learner = await begin(line, LAB)
         assert await is_judged(learner, "by the learner's own installation")
 
         await line.sandbox.suspend((again := await line.sandbox.install(COURSE, "all")).id)

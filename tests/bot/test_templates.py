@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +18,10 @@ from rules.model import LabRecord
 from sandbox import Fault
 from sandbox.effects import Answer, Lose
 from storage import labs, versions
-from tests.support.githost import WorkingCopy, seed
-from tests.support.learners import COURSE, TEACHER, enrol, lab_file, open_course, open_lab
+from tests.support.direct import DirectCopy, begin
+from tests.support.githost import seed
+from tests.support.learners import COURSE, TEACHER, lab_file, open_course, open_lab
 from tests.support.line import Line, running_line
-from tests.support.postgres import new_database
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -30,13 +29,6 @@ STEPS = ".forgea/steps.json"
 OTHER = "octo-work"
 FIRST = {"files": ["a.txt"]}
 FILES: dict[str, str | bytes] = {STEPS: lab_file(FIRST), "README.md": "Lab\n", "a.txt": "template\n"}
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    """Address of an empty, migrated database for all tests of this file."""
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="line")
@@ -50,16 +42,16 @@ async def _line(module_database: str) -> AsyncIterator[Line]:
 class Template:
     """A published lab's template in the hands of its author."""
 
-    def __init__(self, line: Line, lab: LabRecord, clone: WorkingCopy) -> None:
+    def __init__(self, line: Line, lab: LabRecord, clone: DirectCopy) -> None:
         self.line, self.lab, self.clone = line, lab, clone
 
     @classmethod
-    async def open(cls, line: Line, name: str, folder: Path) -> Template:
-        """Publish a template and clone it."""
+    async def open(cls, line: Line, name: str) -> Template:
+        """Publish a template, and take it in hand."""
         await open_lab(line, name, FILES)
         lab = await labs.by_slug(line.pool, name)
         assert lab is not None
-        return cls(line, lab, await WorkingCopy.clone(line.sandbox, f"{COURSE}/{name}", TEACHER, folder / name))
+        return cls(line, lab, await DirectCopy.of(line, f"{COURSE}/{name}", TEACHER))
 
     async def push(self, files: dict[str, str | bytes | None], *where: str) -> str:
         """Commit and push files, and wait until all is done; the head's sha."""
@@ -88,11 +80,11 @@ class Template:
         return [each.commit_sha for each in await labs.template_commits(self.line.pool, self.lab.lab_id)]
 
 
-async def test_valid_rules_are_published(line: Line, tmp_path: Path) -> None:
+async def test_valid_rules_are_published(line: Line) -> None:
     """A push with other valid rules is version 2, green, with the map of the files; the session that began before stays
     on version 1, and the check run says so."""
-    template = await Template.open(line, "valid", tmp_path)
-    learner = await enrol(line, "valid", tmp_path)
+    template = await Template.open(line, "valid")
+    learner = await begin(line, "valid")
     sha = await template.push({STEPS: lab_file(FIRST, {"files": ["README.md"]})})
 
     assert template.told(sha) == ("success", "Version 2 is published")
@@ -106,9 +98,9 @@ async def test_valid_rules_are_published(line: Line, tmp_path: Path) -> None:
     assert (await learner.session())["lab_version_id"] != newest.lab_version_id
 
 
-async def test_unchanged_rules_record_the_commit_only(line: Line, tmp_path: Path) -> None:
+async def test_unchanged_rules_record_the_commit_only(line: Line) -> None:
     """A push that leaves the rules as they are makes no version; the commit is recorded, and the author is told."""
-    template = await Template.open(line, "unchanged", tmp_path)
+    template = await Template.open(line, "unchanged")
     sha = await template.push({"README.md": "Other words\n"})
 
     assert template.told(sha)[1].startswith("No change of the rules since version 1")
@@ -116,11 +108,11 @@ async def test_unchanged_rules_record_the_commit_only(line: Line, tmp_path: Path
     assert (await template.commits())[-1] == sha
 
 
-async def test_broken_rules_publish_nothing(line: Line, tmp_path: Path) -> None:
+async def test_broken_rules_publish_nothing(line: Line) -> None:
     """A broken file is red with its problems on their lines; the commit is recorded, the version stays, the learner
     goes on; the correction after it is published."""
-    template = await Template.open(line, "broken", tmp_path)
-    learner = await enrol(line, "broken", tmp_path)
+    template = await Template.open(line, "broken")
+    learner = await begin(line, "broken")
     steps = [{"id": "s1", "title": "One", "files": ["a.txt"], "needs": ["nowhere"]}]
     text = json.dumps({"version": 1, "title": "T", "stepz": 1, "steps": steps}, indent=2)
     sha = await template.push({STEPS: text})
@@ -140,17 +132,17 @@ async def test_broken_rules_publish_nothing(line: Line, tmp_path: Path) -> None:
     assert template.told(mended)[1].startswith("Version 2 is published")
 
 
-async def test_a_missing_file_is_told(line: Line, tmp_path: Path) -> None:
+async def test_a_missing_file_is_told(line: Line) -> None:
     """Taking the steps file off the lab's branch publishes nothing, and is red."""
-    template = await Template.open(line, "missing", tmp_path)
+    template = await Template.open(line, "missing")
     sha = await template.push({STEPS: None})
     assert template.told(sha) == ("failure", "There is no steps file: nothing is published")
     assert await template.numbers() == [1]
 
 
-async def test_a_branch_that_is_not_there_is_told(line: Line, tmp_path: Path) -> None:
+async def test_a_branch_that_is_not_there_is_told(line: Line) -> None:
     """A file that names a branch which nobody has pushed is red on its head; with the branch it is published."""
-    template = await Template.open(line, "moved", tmp_path)
+    template = await Template.open(line, "moved")
     sha = await template.push({STEPS: lab_file(FIRST, branch="lab")})
     assert template.told(sha) == ("failure", "Nothing is published")
     look = await versions.last_look(line.pool, template.lab.lab_id)
@@ -165,9 +157,9 @@ async def test_a_branch_that_is_not_there_is_told(line: Line, tmp_path: Path) ->
     assert (newest.number, newest.lab.branch) == (2, "lab")
 
 
-async def test_other_branches_are_linted_only(line: Line, tmp_path: Path) -> None:
+async def test_other_branches_are_linted_only(line: Line) -> None:
     """A branch that is not the lab's is linted if it has the file, and publishes nothing; one without is left alone."""
-    template = await Template.open(line, "side", tmp_path)
+    template = await Template.open(line, "side")
     sha = await template.push({STEPS: lab_file(FIRST, FIRST | {"files": ["b"]})}, "HEAD:refs/heads/idea")
     bare = await template.push({STEPS: None}, "HEAD:refs/heads/bare")
 
@@ -177,9 +169,9 @@ async def test_other_branches_are_linted_only(line: Line, tmp_path: Path) -> Non
     assert await template.numbers() == [1]
 
 
-async def test_more_than_fifty_problems_are_all_on_their_lines(line: Line, tmp_path: Path) -> None:
+async def test_more_than_fifty_problems_are_all_on_their_lines(line: Line) -> None:
     """120 unknown keys are 120 annotations, sent 50 a request, on one check run."""
-    template = await Template.open(line, "many", tmp_path)
+    template = await Template.open(line, "many")
     steps = [{"id": f"s{at}", "title": "T", "files": ["a.txt"], "needs": [f"gone{at}"]} for at in range(60)]
     text = json.dumps({"version": 1, "title": "T", "steps": [each | {"hintz": 1} for each in steps]}, indent=1)
     sha = await template.push({STEPS: text})
@@ -191,9 +183,9 @@ async def test_more_than_fifty_problems_are_all_on_their_lines(line: Line, tmp_p
     assert len({(note["start_line"], note["message"]) for note in notes}) == len(notes)
 
 
-async def test_annotations_are_not_added_twice(line: Line, tmp_path: Path) -> None:
+async def test_annotations_are_not_added_twice(line: Line) -> None:
     """When sending breaks off half-way, the next attempt counts what the run has, and adds the rest to the same run."""
-    template = await Template.open(line, "lost", tmp_path)
+    template = await Template.open(line, "lost")
     sent: list[str] = []
 
     def break_off(request: web.Request) -> web.Response | None:
@@ -213,9 +205,9 @@ async def test_annotations_are_not_added_twice(line: Line, tmp_path: Path) -> No
     assert len({(note["start_line"], note["message"]) for note in run["annotations"]}) == len(run["annotations"])
 
 
-async def test_redelivery_and_concurrent_looks_change_nothing(line: Line, tmp_path: Path) -> None:
+async def test_redelivery_and_concurrent_looks_change_nothing(line: Line) -> None:
     """The same push looked at many times at once is one version, one check run, one recorded commit."""
-    template = await Template.open(line, "again", tmp_path)
+    template = await Template.open(line, "again")
     sha = await template.push({STEPS: lab_file(FIRST, title="Again")})
     looks = [on_template_push(line.services, template.lab, "main") for _ in range(4)]
     outcomes = await asyncio.gather(*looks, publish_lab(line.pool, line.services.app, template.lab))
@@ -227,9 +219,9 @@ async def test_redelivery_and_concurrent_looks_change_nothing(line: Line, tmp_pa
     assert (await template.commits()).count(sha) == 1
 
 
-async def test_a_late_publisher_does_not_publish_over_a_newer_one(line: Line, tmp_path: Path) -> None:
+async def test_a_late_publisher_does_not_publish_over_a_newer_one(line: Line) -> None:
     """Who read the branch before it moved on finds the newer version published, and leaves it the newest."""
-    template = await Template.open(line, "late", tmp_path)
+    template = await Template.open(line, "late")
     old = await template.clone.commit({STEPS: lab_file(FIRST, title="Older")})
     await template.push({STEPS: lab_file(FIRST, title="Newer")})
     client = line.services.app.installation(template.lab.base_installation_id or 0)
@@ -253,10 +245,10 @@ async def test_a_late_publisher_does_not_publish_over_a_newer_one(line: Line, tm
     assert lab.title == "Newer"
 
 
-async def test_a_push_of_which_nobody_told_is_published(line: Line, tmp_path: Path) -> None:
+async def test_a_push_of_which_nobody_told_is_published(line: Line) -> None:
     """A template with the App whose push had no event is found where it is not known, once; one that stands still, also
     since it was published from the shell, costs one request and is left alone."""
-    template = await Template.open(line, "unheard", tmp_path)
+    template = await Template.open(line, "unheard")
     before = len(line.sandbox.exchanges)
     assert await look_at_missed_templates(line.services) == 0
     asked = [each for each in list(line.sandbox.exchanges)[before:] if "/unheard/" in each.path]
@@ -280,7 +272,7 @@ async def test_a_push_of_which_nobody_told_is_published(line: Line, tmp_path: Pa
     assert look.outcome == "published"  # GitHub being away says nothing about a template
 
 
-async def test_a_template_without_events_is_looked_at(line: Line, tmp_path: Path) -> None:
+async def test_a_template_without_events_is_looked_at(line: Line) -> None:
     """A public template without the App is published by the clock; nothing is posted there; one that stands still costs
     one request, and one that is gone is told and holds up no other."""
     quiet = await line.sandbox.add_repository(OTHER, "quiet")
@@ -308,7 +300,7 @@ async def test_a_template_without_events_is_looked_at(line: Line, tmp_path: Path
     asked = [each.status for each in list(line.sandbox.exchanges)[before:] if "/quiet/" in each.path]
     assert asked == [304]
 
-    clone = await WorkingCopy.clone(line.sandbox, quiet.full_name, TEACHER, tmp_path / "quiet")
+    clone = await DirectCopy.of(line, quiet.full_name, TEACHER)
     sha = await clone.commit({STEPS: "{"})
     await clone.push()
     assert await look_at_quiet_templates(line.services) == 1

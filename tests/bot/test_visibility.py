@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from uuid import UUID
 
 from storage.views import session_view
-from tests.support.learners import Learner, enrol, open_course, open_lab, template_files
+from tests.support.direct import begin
+from tests.support.learners import Learner, open_course, open_lab, template_files
 from tests.support.line import Line, running_line
 
 
@@ -17,12 +17,12 @@ async def is_private(line: Line, learner: Learner) -> bool:
     return view.private
 
 
-async def test_visibility_follows_the_fork(fresh_database: str, tmp_path: Path) -> None:
+async def test_visibility_follows_the_fork(fresh_database: str) -> None:
     """A public fork is shown; once it is private it is not, from GitHub's event on; and again when it is public."""
     async with running_line(fresh_database) as line:
         await open_course(line)
         await open_lab(line, "lab", template_files())
-        learner = await enrol(line, "lab", tmp_path)
+        learner = await begin(line, "lab")
         assert not await is_private(line, learner)
 
         await line.sandbox.set_visibility(learner.fork, private=True)

@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
-import pytest_asyncio
 
 from bot.payloads import JudgePayload, UnreadablePayloadError, read
 from storage.wakeups import JUDGE, wake
 from tests.support.deliveries import headers_of
-from tests.support.learners import Learner, enrol, open_course, open_lab, template_files
-from tests.support.line import SECRET, Line, running_line
-from tests.support.postgres import new_database
+from tests.support.learners import Learner
+from tests.support.line import SECRET
 
-LAB = "word-counter"
 REPORT = {"report/bug.md": "Expected: 2\nActual: 3\n"}
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", name="line")
-async def _line(module_database: str) -> AsyncIterator[Line]:
-    async with running_line(module_database) as line:
-        await open_course(line)
-        await open_lab(line, LAB, template_files())
-        yield line
-
-
-@pytest_asyncio.fixture(loop_scope="module", name="learner")
-async def _learner(line: Line, tmp_path: Path) -> Learner:
-    return await enrol(line, LAB, tmp_path)
 
 
 async def outcomes(learner: Learner) -> list[str]:

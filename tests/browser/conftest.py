@@ -1,4 +1,4 @@
-"""A running line and a real Chromium for all tests of a file; each test has browsers of its own."""
+"""A real Chromium for all tests, a running line for all of a file; each test has contexts of its own."""
 
 from __future__ import annotations
 
@@ -35,9 +35,21 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     return LeftOut.from_parent(parent, path=module_path) if missing() else None
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", name="browser")
+#: Playwright leaves these out for pages to behave as tests expect; only the last such list on a command line counts.
+_PLAYWRIGHT_LEAVES_OUT = (
+    "AimEnabled", "AvoidCorsURLLoaderRestartOnRedirect", "AvoidUnnecessaryBeforeUnloadCheckSync",
+    "DestroyProfileOnBrowserClose", "HttpsFirstBalancedModeAutoEnable", "HttpsUpgrades", "LensOverlay", "MediaRouter",
+    "NetworkTimeServiceQuerying", "OptimizationHints", "PaintHolding", "PreconnectToSearch",
+    "ThirdPartyStoragePartitioning",
+)  # fmt: skip
+#: The suggestions under the address bar are pages of their own, made for each context though nobody sees them: measured
+#: two seconds of processor time each. A process in reserve for a page that never comes costs a quarter of one.
+_NEVER_SEEN = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "SpareRendererForSitePerProcess")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session", name="browser")
 async def _browser() -> AsyncIterator[Browser]:
-    """The system's Chromium.
+    """The system's Chromium, one for all files: its start and that of its driver cost more than most tests.
 
     Without its sandbox: as root it would refuse to start, in many containers it could not, and all that it opens is
     ours. Containers have little of /dev/shm, too.
@@ -46,13 +58,14 @@ async def _browser() -> AsyncIterator[Browser]:
 
     expect.set_options(timeout=15_000)  # milliseconds: for a busy machine
     async with async_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        without = ",".join([*_PLAYWRIGHT_LEAVES_OUT, *_NEVER_SEEN])
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", f"--disable-features={without}"]
         browser = await playwright.chromium.launch(executable_path=chromium(), args=arguments)
         yield browser
         await browser.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module", name="people")
+@pytest_asyncio.fixture(loop_scope="session", name="people")
 async def _people(browser: Browser) -> AsyncIterator[Visits]:
     """Browsers of people, whose pages may complain of nothing."""
     from tests.support.browsers import visits
@@ -68,7 +81,7 @@ def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]
         yield dsn
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", name="line")
+@pytest_asyncio.fixture(scope="module", loop_scope="session", name="line")
 async def _line(module_database: str) -> AsyncIterator[Line]:
     """A running App where people sign in with the sandbox's GitHub, and octo-staff is staff."""
     async with running_line(module_database, sign_in=True) as line:

@@ -18,7 +18,7 @@ from tests.support.learners import Learner, enrol, lab_file, open_lab
 from tests.support.line import Line
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(300),  # all pages are looked at before the first test
 ]
 
@@ -40,7 +40,7 @@ def _axe() -> str:
     return axe_script(pytest.skip, pytest.fail)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", name="learner")
+@pytest_asyncio.fixture(scope="module", loop_scope="session", name="learner")
 async def _learner(line: Line, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Learner]:
     """A learner with all that a page can show: a step that waits, blocked files, long names, hints, help."""
     line.sandbox.add_account(OTHER)
@@ -84,7 +84,7 @@ class Findings:
     wide: list[str] = field(default_factory=list)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", name="findings")
+@pytest_asyncio.fixture(scope="module", loop_scope="session", name="findings")
 async def _findings(browser: Browser, line: Line, learner: Learner, axe: str) -> Findings:
     """Each page opened once: looked at in light, in dark, and in the width of a phone, with all its details open.
 

@@ -15,7 +15,7 @@ from tests.support.githost import WorkingCopy
 from tests.support.learners import COURSE, Learner, enrol, lab_file, open_lab
 from tests.support.line import Line
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LAB = "two-parts"
 STEPS = lab_file(
@@ -31,7 +31,7 @@ def _axe() -> str:
     return axe_script(pytest.skip, pytest.fail)
 
 
-@pytest_asyncio.fixture(loop_scope="module", name="learner")
+@pytest_asyncio.fixture(loop_scope="session", name="learner")
 async def _learner(line: Line, tmp_path: Path) -> Learner:
     """A learner with a session and a second fork, on which nothing was pushed yet."""
     await open_lab(line, LAB, {".forgea/steps.json": STEPS, "README.md": "A lab."})

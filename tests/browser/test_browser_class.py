@@ -15,7 +15,7 @@ from tests.support.browsers import Visits
 from tests.support.learners import Learner, enrol, lab_file, open_lab
 from tests.support.line import Line
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LAB = "with-approval"
 STEPS = lab_file(
@@ -28,13 +28,13 @@ WAITS, BLOCKED = {"report/r.md": "x"}, {"src/a.js": "1"}
 LIVE, SLACK = 1.0, 9.0
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", name="lab", autouse=True)
+@pytest_asyncio.fixture(scope="module", loop_scope="session", name="lab", autouse=True)
 async def _lab(line: Line) -> None:
     """A lab whose first step waits for staff."""
     await open_lab(line, LAB, {".forgea/steps.json": STEPS, "README.md": "A lab."})
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", name="learner")
+@pytest_asyncio.fixture(scope="module", loop_scope="session", name="learner")
 async def _learner(line: Line, tmp_path_factory: pytest.TempPathFactory, lab: None) -> Learner:
     """A learner whose newest push is blocked, in a class of three."""
     folder = tmp_path_factory.mktemp("class")

@@ -12,7 +12,7 @@ from tests.support.browsers import Visits
 from tests.support.learners import enrol, lab_file, open_lab
 from tests.support.line import Line
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LAB = "hostile"
 

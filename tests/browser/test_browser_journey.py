@@ -17,7 +17,7 @@ from tests.support.learners import COURSE, enrol, lab_file, open_lab, template_f
 from tests.support.line import Line
 from web import join, join_github
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LAB, WITH_APPROVAL = "word-counter", "with-approval"
 STEPS = lab_file(
@@ -26,7 +26,7 @@ STEPS = lab_file(
 )
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", name="labs", autouse=True)
+@pytest_asyncio.fixture(scope="module", loop_scope="session", name="labs", autouse=True)
 async def _labs(line: Line) -> AsyncIterator[None]:
     """Two labs, and an App whose installation leads back to it. What no event tells is looked for each second."""
     patch = pytest.MonkeyPatch()

@@ -19,10 +19,10 @@ from tests.support.line import running_line
 from tests.support.setting_up import World, setting_up
 from web.site import SITE
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest_asyncio.fixture(loop_scope="module", name="world")
+@pytest_asyncio.fixture(loop_scope="session", name="world")
 async def _world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """A Stepgate without App, which keeps credentials in a folder of its own."""
     folder = tmp_path / "stepgate"

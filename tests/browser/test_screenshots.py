@@ -17,7 +17,7 @@ from tests.support.githost import WorkingCopy
 from tests.support.learners import COURSE, open_lab, template_files
 from tests.support.line import Line
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LAB = "word-counter"
 LARGEST = 200_000  # bytes

@@ -13,12 +13,12 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-import app as entry
 from storage import audit, sealing
 from storage.audit import AuditEvent
 from storage.database import Pool, open_pool
+from tests.support.commands import invoke
 
 SESSION = "00000000-0000-4000-8000-000000000001"
 
@@ -31,7 +31,7 @@ class Shell:
 
     async def run(self, *words: str, status: int = 0) -> Result:
         """Run `python app.py audit WORDS`."""
-        done = await asyncio.to_thread(CliRunner().invoke, entry.cli, ["audit", *words])
+        done = await asyncio.to_thread(invoke, ["audit", *words])
         assert done.exit_code == status, done.output
         assert "Traceback" not in done.output
         return done
@@ -110,7 +110,7 @@ class TestList:
     def test_wrong_use(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
         """What cannot be meant is status 2, before anything is looked at or written."""
         monkeypatch.chdir(tmp_path)
-        done = CliRunner().invoke(entry.cli, ["audit", *words])
+        done = invoke(["audit", *words])
         assert (done.exit_code, done.stdout) == (2, "")
         assert list(tmp_path.iterdir()) == []
 

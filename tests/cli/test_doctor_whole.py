@@ -26,6 +26,7 @@ from storage.migrate import available
 from tests.support.deliveries import commit
 from tests.support.fault_server import FaultServer, Reply
 from tests.support.githost import seed
+from tests.support.keys import private_key
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "examples" / "lab-template"
@@ -93,6 +94,7 @@ async def _clinic(fresh_database: str, tmp_path: Path) -> AsyncIterator[Clinic]:
         webhook_url="http://127.0.0.1:9/webhook",
         events=[event.name for event in needed.events],
         permissions=needed.levels(),
+        private_key_pem=private_key(),
     ) as sandbox:
         sandbox.add_account("octo-course", "Organization")
         template = await sandbox.add_repository("octo-course", "lab")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-import app as entry
 from tests.support.authoring import make_repository
+from tests.support.commands import invoke
 from tests.support.learners import lab_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ FILES: dict[str, str | bytes] = {
 
 def explain(*words: str | Path) -> Result:
     """Run `python app.py lab explain WORDS`."""
-    return CliRunner().invoke(entry.cli, ["lab", "explain", *map(str, words)])
+    return invoke(["lab", "explain", *words])
 
 
 @pytest.fixture(name="folder")

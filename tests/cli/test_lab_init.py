@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-import app as entry
 from cli.lab_proposal import propose
 from rules.lint import TemplateFile, lint
 from tests.support.authoring import git, make_repository, write
+from tests.support.commands import invoke
 from tests.support.effort import examples
 
 SHAPES: dict[str, tuple[dict[str, str], list[tuple[str, list[str]]], list[str], list[str]]] = {
@@ -104,7 +104,7 @@ SHAPES: dict[str, tuple[dict[str, str], list[tuple[str, list[str]]], list[str], 
 
 def init(*words: str | Path) -> Result:
     """Run `python app.py lab init WORDS`."""
-    return CliRunner().invoke(entry.cli, ["lab", "init", *map(str, words)])
+    return invoke(["lab", "init", *words])
 
 
 def proposed(files: Mapping[str, str], title: str = "the-lab") -> dict[str, Any]:
@@ -173,7 +173,7 @@ def test_the_file_is_written_once(tmp_path: Path) -> None:
     path = folder / ".forgea" / "steps.json"
     assert (first.exit_code, first.stdout) == (0, "")
     assert f"Wrote {path}: 2 steps, from the files of src/." in first.stderr
-    assert CliRunner().invoke(entry.cli, ["lab", "lint", str(folder)]).exit_code == 0
+    assert invoke(["lab", "lint", folder]).exit_code == 0
     path.write_text("mine")
     again = init(folder)
     assert again.exit_code == 2

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 import app as entry
 from tests.support.authoring import commit, git, make_repository, write
+from tests.support.commands import invoke
 from tests.support.learners import lab_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +33,7 @@ FILES = {"src/a.py": "a\n", "src/b.py": "b\n", "tests/t.py": "t\n", "README.md":
 
 def lab(*words: str | Path) -> Result:
     """Run `python app.py lab WORDS`."""
-    return CliRunner().invoke(entry.cli, ["lab", *map(str, words)])
+    return invoke(["lab", *words])
 
 
 def template(folder: Path, steps: bytes = GOOD, files: Mapping[str, str] | None = None) -> Path:

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-import app as entry
 from cli.lab_options import moment
 from sandbox import Sandbox
+from tests.support.commands import invoke
 from tests.support.githost import seed
 from tests.support.keys import private_key
 from tests.support.learners import lab_file, template_files
@@ -48,7 +48,7 @@ class Operator:
 
     async def labs(self, *words: str, text: bytes = b"") -> Result:
         """Run `python app.py labs WORDS` with this standard input."""
-        return await asyncio.to_thread(CliRunner().invoke, entry.cli, ["labs", *words], input=text)
+        return await asyncio.to_thread(invoke, ["labs", *words], text=text)
 
     async def works(self, *words: str, text: bytes = b"") -> Result:
         """Run a command that must end well."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-import app as entry
 from rules.patterns import PatternError
 from tests.support.authoring import git, make_repository, write
+from tests.support.commands import invoke
 from tests.support.line import TEMPLATE
 
 STEPS = {
@@ -45,7 +45,7 @@ FILES = {".forgea/steps.json": json.dumps(STEPS), "tests/t.js": "t\n", "src/a.js
 
 def run(*words: str) -> Result:
     """Run `python app.py lab test WORDS`."""
-    return CliRunner().invoke(entry.cli, ["lab", "test", *words])
+    return invoke(["lab", "test", *words])
 
 
 def a_lab(folder: Path, *fixtures: dict[str, Any] | str, files: dict[str, str] | None = None) -> Path:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-import app as entry
 from storage.database import Pool, open_pool
 from tests.support.bindings import ADA, COURSE, LIN, bind, install
+from tests.support.commands import invoke
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Shell:
 
     async def forget(self, *words: str, answer: str | None = None) -> Result:
         """Run `python app.py learner forget WORDS`."""
-        return await asyncio.to_thread(CliRunner().invoke, entry.cli, ["learner", "forget", *words], input=answer)
+        return await asyncio.to_thread(invoke, ["learner", "forget", *words], text=answer)
 
     async def learners(self) -> list[str]:
         """Logins of those who have a session."""

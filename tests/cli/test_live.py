@@ -26,6 +26,7 @@ from cli.live_world import LiveWorld, live_world
 from sandbox import Sandbox, SandboxError
 from settings import Settings, child_environment
 from tests.support.githost import seed
+from tests.support.keys import private_key
 
 ROOT = Path(__file__).resolve().parents[2]
 NOWHERE = "https://stepgate.invalid/webhook"
@@ -46,7 +47,7 @@ async def _github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setattr(LiveWorld, "look_every", 0.5)
     monkeypatch.setattr(LiveWorld, "settle", 0.5)
     monkeypatch.setattr(LiveWorld, "greeting_timeout", 1.0)
-    async with Sandbox(tmp_path / "github", webhook_url=NOWHERE) as sandbox:
+    async with Sandbox(tmp_path / "github", webhook_url=NOWHERE, private_key_pem=private_key()) as sandbox:
         sandbox.add_account(ME)
         sandbox.add_account("octo-course", "Organization")
         sandbox.add_member("octo-course", ME)
@@ -323,12 +324,12 @@ def test_without_configuration_it_says_what_is_missing(tmp_path: Path) -> None:
     assert all('("make live" needs it)' in line for line in lines)
 
 
-def test_it_asks_before_anything_is_made(tmp_path: Path, github_key: str) -> None:
+def test_it_asks_before_anything_is_made(tmp_path: Path) -> None:
     """Without a terminal, as in CI, nothing is made unless --yes says so."""
     done = run(
         cwd=tmp_path,
         GITHUB_APP_ID="7",
-        GITHUB_PRIVATE_KEY=github_key,
+        GITHUB_PRIVATE_KEY=private_key(),
         LIVE_TOKEN="ghp_x",
         GITHUB_API_URL="http://127.0.0.1:9/api/v3",
     )
@@ -337,14 +338,6 @@ def test_it_asks_before_anything_is_made(tmp_path: Path, github_key: str) -> Non
     assert "two PUBLIC repositories" in done.stderr
     assert "Nothing was made." in done.stderr
     assert "ghp_x" not in done.stdout + done.stderr
-
-
-@pytest.fixture(name="github_key", scope="module")
-def _github_key() -> str:
-    """A private key as an App has."""
-    from sandbox import new_private_key
-
-    return new_private_key()
 
 
 async def test_git_sends_the_password_to_its_own_server_only(github: Sandbox) -> None:

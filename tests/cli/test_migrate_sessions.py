@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-import app as entry
+from tests.support.commands import invoke
 from tests.support.course import Course, Learner, running_course
 from tests.support.githost import fast_import, run
 from tests.support.keys import private_key
@@ -30,7 +30,7 @@ class Shell:
 
     async def run(self, *words: str) -> Result:
         """Run `python app.py WORDS`."""
-        return await asyncio.to_thread(CliRunner().invoke, entry.cli, list(words))
+        return await asyncio.to_thread(invoke, words)
 
     async def migrate(self, *words: str) -> Result:
         """Run `python app.py sessions migrate WORDS`."""

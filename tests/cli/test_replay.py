@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 import app as entry
 from bench.replay import Size, history_of
 from rules.patterns import PatternError
 from tests.support.authoring import commit, git, make_repository, write
+from tests.support.commands import invoke
 
 POLICY = {"unmapped": "warn"}
 STEPS: list[dict[str, Any]] = [
@@ -37,7 +38,7 @@ def lab_file(steps: list[dict[str, Any]] | None = None, **fields: Any) -> str:
 
 def run(*words: str | Path) -> Result:
     """Run `python app.py lab replay WORDS`."""
-    return CliRunner().invoke(entry.cli, ["lab", "replay", *map(str, words)])
+    return invoke(["lab", "replay", *words])
 
 
 def replayed(*words: str | Path) -> dict[str, Any]:

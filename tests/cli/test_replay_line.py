@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from typer.testing import CliRunner
-
-import app as entry
+from tests.support.commands import invoke
 from tests.support.effort import examples
 from tests.support.learners import Learner, enrol, open_course, open_lab, template_files
 from tests.support.line import running_line
@@ -71,7 +69,7 @@ async def work(learner: Learner, chance: random.Random, every: int) -> list[str]
 def replayed(folder: Path, template: str, every: int) -> list[dict[str, Any]]:
     """The pushes of `lab replay --json` that were judged."""
     words = ["lab", "replay", str(folder), f"{template}..HEAD", "--every", str(every), "--json"]
-    done = CliRunner().invoke(entry.cli, words)
+    done = invoke(words)
     assert done.exit_code == 0, done.output
     return [push for push in json.loads(done.stdout)["pushes"] if push["verdict"] != "closed"]
 

@@ -15,6 +15,7 @@ from settings import Settings
 from storage.database import open_pool
 from tests.support.deliveries import template_files
 from tests.support.githost import WorkingCopy, seed
+from tests.support.keys import private_key
 
 ROOT = Path(__file__).resolve().parents[2]
 NOWHERE = "https://stepgate.invalid/webhook"
@@ -22,7 +23,7 @@ NOWHERE = "https://stepgate.invalid/webhook"
 
 async def test_a_push_is_judged_without_a_public_address(fresh_database: str, tmp_path: Path) -> None:
     """GitHub reaches nobody; installation and push come from its log, and the push's head has its check-run."""
-    async with Sandbox(tmp_path / "github", webhook_url=NOWHERE) as sandbox:
+    async with Sandbox(tmp_path / "github", webhook_url=NOWHERE, private_key_pem=private_key()) as sandbox:
         sandbox.add_account("octo-course", "Organization")
         sandbox.add_account("learner-one")
         await seed(await sandbox.add_repository("octo-course", "lab"), template_files())

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-import app as entry
 from cli.sessions import STATUSES
 from rules.model import SessionStatus
+from tests.support.commands import invoke
 from tests.support.course import Course, Learner, running_course
 from tests.support.keys import private_key
 
@@ -28,7 +28,7 @@ class Shell:
 
     async def run(self, *words: str) -> Result:
         """Run `python app.py sessions WORDS`."""
-        return await asyncio.to_thread(CliRunner().invoke, entry.cli, ["sessions", *words])
+        return await asyncio.to_thread(invoke, ["sessions", *words])
 
     async def decide(self, command: str, *words: str) -> Result:
         """A command about the learner's session, with a reason."""
@@ -137,34 +137,33 @@ async def test_a_strangers_repository_is_connected(shell: Shell) -> None:
     assert (away.exit_code, "install the App on it" in away.stderr) == (1, False)
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "said"),
-    [
-        (["defer", "SESSION"], 2, "--reason"),
-        (["defer", "SESSION", "--reason", "x"], 2, "3 to 500"),
-        (["defer", "00000000-0000-4000-8000-000000000000", "--reason", "because"], 2, "there is no session"),
-        (["approve", "SESSION", "nothing", "--reason", "because"], 2, "no step 'nothing'"),
-        (["extend", "SESSION", "--reason", "because"], 2, "--deadline"),
-        (["extend", "SESSION", "--deadline", "soon", "--reason", "because"], 2, "must be a date"),
-        (["extend", "SESSION", "--deadline", "2001-01-01", "--reason", "because"], 2, "has passed"),
-        (["resume", "SESSION", "--reason", "because"], 1, "does not allow"),
-        (["reopen", "SESSION", "--reason", "because"], 1, "does not allow"),
-        (["approve", "SESSION", "fix", "--reason", "because", "--by", "octo-staff"], 2, "--by"),
-        (["list", "--status", "asleep"], 2, "must be one of"),
-        (["list", "--status", "EXPIRED", "--stuck"], 2, "different"),
-    ],
-)
-async def test_what_cannot_be_is_explained(words: list[str], status: int, said: str, shell: Shell) -> None:
+CANNOT_BE: list[tuple[list[str], int, str]] = [
+    (["defer", "SESSION"], 2, "--reason"),
+    (["defer", "SESSION", "--reason", "x"], 2, "3 to 500"),
+    (["defer", "00000000-0000-4000-8000-000000000000", "--reason", "because"], 2, "there is no session"),
+    (["approve", "SESSION", "nothing", "--reason", "because"], 2, "no step 'nothing'"),
+    (["extend", "SESSION", "--reason", "because"], 2, "--deadline"),
+    (["extend", "SESSION", "--deadline", "soon", "--reason", "because"], 2, "must be a date"),
+    (["extend", "SESSION", "--deadline", "2001-01-01", "--reason", "because"], 2, "has passed"),
+    (["resume", "SESSION", "--reason", "because"], 1, "does not allow"),
+    (["reopen", "SESSION", "--reason", "because"], 1, "does not allow"),
+    (["approve", "SESSION", "fix", "--reason", "because", "--by", "octo-staff"], 2, "--by"),
+    (["list", "--status", "asleep"], 2, "must be one of"),
+    (["list", "--status", "EXPIRED", "--stuck"], 2, "different"),
+]
+
+
+async def test_what_cannot_be_is_explained(shell: Shell) -> None:
     """Wrong use ends with status 2, what the session does not allow with 1; nothing is written, no traceback."""
     before = await shell.session()
+    for words, status, said in CANNOT_BE:
+        done = await shell.run(*(str(shell.learner.session_id) if word == "SESSION" else word for word in words))
 
-    done = await shell.run(*(str(shell.learner.session_id) if word == "SESSION" else word for word in words))
-
-    assert done.exit_code == status, done.output
-    assert said in " ".join(done.stderr.replace("│", " ").split())
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    assert await shell.session() == before
+        assert done.exit_code == status, (words, done.output)
+        assert said in " ".join(done.stderr.replace("│", " ").split()), words
+        assert done.stdout == "", words
+        assert "Traceback" not in done.stderr, words
+        assert await shell.session() == before, words
 
 
 async def test_the_list_is_filtered(shell: Shell) -> None:

@@ -36,7 +36,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         f"{_LOG}::test_the_budget_for_tokens_is_left_alone",
     ),
     "B8": (
-        f"{_HERE}::test_an_outage_leaves_nothing_behind",
+        "tests/matrix/test_group_b_outages.py::test_an_outage_leaves_nothing_behind",
         f"{_DEADLINES}::test_a_push_that_is_found_after_the_deadline_counts_by_when_github_sent_it",
     ),
     "B9": (

@@ -8,6 +8,7 @@ _LIFECYCLE = "tests/bot/test_lifecycle.py"
 ROWS: dict[str, tuple[str, ...]] = {
     "G": (
         "tests/matrix/test_group_g_lifecycle.py::test_the_state_ends_as_github_has_it",
+        "tests/matrix/test_group_g_lifecycle.py::test_each_pair_is_played",
         f"{_CASES}::test_a_deleted_and_re_created_fork",
         f"{_CASES}::test_a_re_used_name",
         f"{_CASES}::test_a_re_used_login",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _LINE = "tests/matrix/test_group_l_operability.py"
+_PROBES = "tests/matrix/test_group_l_probes.py"
 _ROTATION = "tests/matrix/test_group_l_rotation.py"
 _SECRETS = "tests/matrix/test_group_l_secrets.py"
 _ENTERPRISE = "tests/matrix/test_group_l_enterprise.py"
@@ -28,10 +29,9 @@ ROWS: dict[str, tuple[str, ...]] = {
         "tests/cli/test_connect.py::test_an_address_that_cannot_be_read_is_not_repeated",
     ),
     "L": (
-        f"{_LINE}::test_when_it_is_ready",
+        f"{_PROBES}::test_when_it_is_ready",
         f"{_LINE}::test_a_push_moves_the_metrics",
-        f"{_LINE}::test_a_worker_answers_on_its_own_port",
-        f"{_LINE}::test_an_old_release_beside_a_newer_database",
+        f"{_PROBES}::test_an_old_release_beside_a_newer_database",
         f"{_LINE}::test_a_delivery_is_followed_from_its_guid_to_its_check_run",
         f"{_LINE}::test_pushes_that_are_judged_together_are_all_named",
         f"{_ENTERPRISE}::test_the_story_without_rate_limit_headers",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from collections.abc import AsyncIterator, Callable, Iterator
 from uuid import UUID
 
 import pytest
+import pytest_asyncio
 
 import sandbox.deliveries
 import sandbox.pushes
@@ -19,17 +19,37 @@ from sandbox import Fault
 from sandbox.effects import Answer, Delay, Misreport
 from storage.health import backlog
 from tests.support.deliveries import WORK, World, world
-from tests.support.outages import Outage, Pusher, look_for_heads, lose, recover
+from tests.support.outages import Pusher, look_for_heads, lose
+from tests.support.postgres import new_database
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SOAK = os.environ.get("SOAK") == "1"
-HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module", name="module_database")
+def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
+    """Address of an empty, migrated database for all tests of this file."""
+    with new_database(postgres_dsn, template_database) as dsn:
+        yield dsn
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="module_world")
+async def _module_world(module_database: str) -> AsyncIterator[World]:
+    """A running App with a published lab."""
+    async with world(module_database, rate_limit=1_000_000) as here:
+        yield here
 
 
 @pytest.fixture(name="here")
-async def _here(fresh_database: str) -> AsyncIterator[World]:
-    """A running App with a published lab."""
-    async with world(fresh_database, rate_limit=1_000_000) as here:
-        yield here
+def _here(module_world: World) -> Iterator[World]:
+    """The same for each test; at the end GitHub behaves again."""
+    faults = module_world.line.sandbox.faults
+    before = list(faults)
+    yield module_world
+    for fault in faults:
+        if fault not in before:
+            faults.discard(fault)
 
 
 def _poller(here: World) -> DeliveryPoller:
@@ -43,6 +63,11 @@ async def _looked(here: World, poller: DeliveryPoller) -> int:
     return taken
 
 
+def _payloads(here: World, since: int) -> list[str]:
+    """What was asked of GitHub's log beyond its pages. `since`: the number of exchanges before."""
+    return [each.path for each in list(here.line.sandbox.exchanges)[since:] if "/hook/deliveries/" in each.path]
+
+
 async def _gap(here: World) -> int:
     return (await backlog(here.line.pool)).missing["waiting"]
 
@@ -54,6 +79,7 @@ async def test_what_the_log_has_and_we_have_not_is_processed(here: World) -> Non
     """B4: deliveries that failed, and one that GitHub believes delivered, are pulled and judged; nothing else is."""
     pusher, poller = await Pusher.enrol(here), _poller(here)
     assert await _looked(here, poller) == 0
+    since = len(here.line.sandbox.exchanges)
     lose(here.line, event="check_suite")
     failed = lose(here.line, "failed", event="push", times=1)
     await pusher.work(0)
@@ -65,8 +91,7 @@ async def test_what_the_log_has_and_we_have_not_is_processed(here: World) -> Non
 
     assert await pusher.differences() == []
     assert await _gap(here) == 0
-    asked = [each.path for each in here.line.sandbox.exchanges if "/hook/deliveries/" in each.path]
-    assert len(asked) == 2
+    assert len(_payloads(here, since)) == 2
 
 
 async def test_what_was_processed_is_not_repeated(here: World) -> None:
@@ -75,12 +100,12 @@ async def test_what_was_processed_is_not_repeated(here: World) -> None:
     here.line.sandbox.faults.add(Fault(Misreport(504), event="push"))
     await pusher.work(0, 1)
     await here.line.settle()
-    before = await pusher.attempts()
+    before, since = await pusher.attempts(), len(here.line.sandbox.exchanges)
 
     assert await _looked(here, poller) == 0
 
     assert await pusher.attempts() == before
-    assert [each.path for each in here.line.sandbox.exchanges if "/hook/deliveries/" in each.path] == []
+    assert _payloads(here, since) == []
 
 
 # ------------------------------------------------------------------------------------------------------------------ B7
@@ -96,6 +121,7 @@ async def test_a_long_failure_is_worked_through(
     learners, pushes, noise = (30, 9, 6_730) if SOAK else (2, 8, 400)
     pushers = [await Pusher.enrol(here) for _ in range(learners)]
     await here.line.settle()
+    since, logged = len(here.line.sandbox.exchanges), len(here.line.sandbox.deliveries)
     lost = lose(here.line, "failed")
     for turn in range(pushes):
         for pusher in pushers:
@@ -104,7 +130,7 @@ async def test_a_long_failure_is_worked_through(
             here.line.sandbox._core.deliveries.emit("check_run", "created", {"action": "created", "number": number})
     await here.line.sandbox.idle(300)
     lost.remove()
-    missed = [each for each in here.line.sandbox.deliveries if each.attempts[-1].status_code == 502]
+    missed = [each for each in here.line.sandbox.deliveries[logged:] if each.attempts[-1].status_code == 502]
     assert len(missed) >= learners * pushes + noise // pushes * pushes
     began = time.monotonic()
 
@@ -115,53 +141,14 @@ async def test_a_long_failure_is_worked_through(
     record_testsuite_property("B7", f"{len(missed)} missed, {taken} relevant: {took:.1f} s")
     assert taken == learners * pushes
     assert took < 300
-    asked = [each.path for each in here.line.sandbox.exchanges if "/hook/deliveries/" in each.path]
-    assert len(asked) == taken
+    assert len(_payloads(here, since)) == taken
     assert [found for pusher in pushers for found in await pusher.differences()] == []
-
-
-# ------------------------------------------------------------------------------------------------------------------ B8
-
-
-@pytest.mark.parametrize("hours", [1, 71, 73])
-async def test_an_outage_leaves_nothing_behind(here: World, hours: int) -> None:
-    """B8: all of ours is down for so long while learners push, come and go; after the start all sessions are as git has
-    them, also what is older than GitHub's log."""
-    line, github = here.line, here.line.sandbox
-    steady, hasty, rewriting, leaving = [await Pusher.enrol(here) for _ in range(4)]
-    for pusher in (steady, hasty, rewriting, leaving):
-        await pusher.work(0)
-    await line.settle()
-
-    async with Outage(line, hours * HOUR) as outage:
-        await steady.work(1)
-        await hasty.push({"tests/count.js": "// nothing is tested any more\n"})
-        await rewriting.work(2)
-        await rewriting.move(rewriting.heads[0])
-        await github.uninstall(next(e.id for e in github.installations if e.account.id == leaving.fork.owner.id))
-        github.add_account("learner-late")
-        fork = await github.fork("octo-course/lab", "learner-late")
-        await github.install("learner-late", [fork.full_name])
-        late = Pusher(here, fork)
-        await late.work(0)
-        outage.later(hours * HOUR / 2)
-        await steady.work(2)
-        await late.work(1)
-    await recover(line)
-
-    for pusher in (steady, hasty, rewriting, late):
-        assert await pusher.differences() == []
-    assert (await hasty.session())["head_sha"] == hasty.head
-    assert (await leaving.session())["deferred_by"] == "installation"
-    assert await _gap(here) == 0
-    if hours > 72:  # GitHub's log had nothing of these any more
-        assert "reconcile" in {row["trigger"] for row in await hasty.attempts()}
 
 
 # -------------------------------------------------------------------------------------------------------------- B9, B10
 
 
-async def test_hooks_that_come_minutes_late(here: World) -> None:
+async def test_hooks_that_come_minutes_late(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """B9: a push whose hook GitHub holds back is found by its head; the hook that comes after all changes nothing."""
     line = here.line
     pusher, poller = await Pusher.enrol(here), _poller(here)
@@ -170,7 +157,7 @@ async def test_hooks_that_come_minutes_late(here: World) -> None:
     async def held(_seconds: float) -> None:
         await gate.wait()
 
-    line.sandbox.faults.sleep = held
+    monkeypatch.setattr(line.sandbox.faults, "sleep", held)
     late = line.sandbox.faults.add(Fault(Delay(300), event="push|check_suite"))
     await pusher.work(0)
     assert late.fired >= 1
@@ -232,12 +219,14 @@ async def test_one_guid_for_two_apps(here: World) -> None:
     await pusher.work(0, 1)
     await here.line.sandbox.idle()
     lost.remove()
-    for delivery in [each for each in here.line.sandbox.deliveries if each.event == "push"]:
+    mine = (each for each in here.line.sandbox.deliveries if each.repository_id == pusher.fork.id)
+    pushes = [each for each in mine if each.event == "push"]
+    assert len(pushes) == 2
+    for delivery in pushes:
         foreign = delivery.payload.replace(b'"installation":', b'"other_installation":')
         assert await here.hook.post("push", foreign, UUID(delivery.guid), secret="the secret of another App") == 401
 
-    first = next(each for each in here.line.sandbox.deliveries if each.event == "push")
-    assert await here.post("push", first.payload, UUID(first.guid)) == 202
+    assert await here.post("push", pushes[0].payload, UUID(pushes[0].guid)) == 202
     assert await _looked(here, poller) == 1
     assert await pusher.differences() == []
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from uuid import uuid4
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 
 from sandbox.pushes import RefUpdate
@@ -16,17 +17,28 @@ from tests.support import effort
 from tests.support.deliveries import WORK, ZERO, World, commit, world
 from tests.support.githost import run
 from tests.support.outages import Pusher
+from tests.support.postgres import new_database
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PUSHES = effort.examples(100)
 
 
-@pytest.fixture(name="here")
-async def _here(fresh_database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+@pytest.fixture(scope="module", name="module_database")
+def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
+    """Address of an empty, migrated database for all tests of this file."""
+    with new_database(postgres_dsn, template_database) as dsn:
+        yield dsn
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="here")
+async def _here(module_database: str) -> AsyncIterator[World]:
     """A running App, whose retries come at once."""
-    monkeypatch.setattr("bot.worker.delay_before_retry", lambda *_: 0.02)
-    monkeypatch.setattr("bot.worker.pause", lambda: 0.02)
-    async with world(fresh_database) as here:
-        yield here
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bot.worker.delay_before_retry", lambda *_: 0.02)
+        patch.setattr("bot.worker.pause", lambda: 0.02)
+        async with world(module_database) as here:
+            yield here
 
 
 async def test_a_hundred_pushes_a_second_on_one_ref(here: World) -> None:
@@ -41,7 +53,11 @@ async def test_a_hundred_pushes_a_second_on_one_ref(here: World) -> None:
     await here.line.settle(60)
 
     assert set(answers) == {202}
-    verdicts = await here.line.fetch("SELECT verdict, after_sha FROM push_attempt WHERE trigger = 'push'")
+    verdicts = await here.line.fetch(
+        "SELECT verdict, after_sha FROM push_attempt JOIN repo_mapping USING (session_id) "
+        "WHERE trigger = 'push' AND provider_repo_id = $1",
+        fork.id,
+    )
     assert len(verdicts) == PUSHES
     assert len({row["after_sha"] for row in verdicts}) == PUSHES
     assert Counter(row["verdict"] for row in verdicts)["superseded"] > PUSHES / 2
@@ -87,7 +103,7 @@ async def test_a_branch_that_is_deleted_while_it_is_judged(here: World) -> None:
     learner = await Pusher.enrol(here)
     await learner.work(0)
     await here.line.settle()
-    sha, fork = await learner.commit(WORK[1]), learner.fork
+    sha, fork = await learner.commit({**WORK[1], "notes/mine.md": "nobody else's\n"}), learner.fork
 
     async def delete() -> None:
         await run("update-ref", "-d", "refs/heads/main", cwd=fork.path)
@@ -97,7 +113,8 @@ async def test_a_branch_that_is_deleted_while_it_is_judged(here: World) -> None:
     await learner.move(sha)
     await here.line.settle()
     assert gone
-    assert {row["state"] for row in await here.rows("push")} <= {"done", "superseded"}
+    pushes = [row["state"] for row in await here.rows("push") if row["lane_id"] == f"repo:{fork.id}"]
+    assert {"done"} <= set(pushes) <= {"done", "superseded"}
 
     await run("update-ref", "refs/heads/main", sha, cwd=fork.path)
     await here.line.sandbox._pushes.announce(fork, [RefUpdate(ZERO, sha, "refs/heads/main")], fork.owner)

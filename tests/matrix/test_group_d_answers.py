@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from aiohttp import web
 
 from sandbox import Fault
 from sandbox.effects import Answer, Drop, Effect, Headers, Latency, Lose, Redirect, Token, Truncate
-from tests.support.deliveries import world
-from tests.support.working import WorkingLearner, retry_at_once
+from tests.support.deliveries import WORK, World, world
+from tests.support.outages import Pusher
+from tests.support.postgres import new_database
+from tests.support.working import retry_at_once
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 QUICK = aiohttp.ClientTimeout(total=0.4, sock_connect=0.3, sock_read=0.2)
 FULL = {"metadata": "read", "contents": "read", "checks": "write", "statuses": "write"}
 
 
-class Learner(WorkingLearner):
+@dataclass
+class Learner(Pusher):
     """A learner to whose requests things happen."""
+
+    async def answered(self, number: int) -> str:
+        """Push that part of the work of the lab, with a note so that no other learner has the same trees, and wait for
+        the answer; the head."""
+        head = await self.push({**WORK[number], "notes/mine.md": f"{self.fork.full_name}\n"})
+        await self.here.line.settle()
+        return head
+
+    def conclusions(self, sha: str) -> list[str]:
+        """What check runs of the head say."""
+        return [conclusion for _, conclusion in self.here.runs(self.fork, sha)]
 
     def fault(self, effect: Effect, **match: Any) -> Any:
         """Let it happen to requests for the learner's repository."""
@@ -58,29 +75,49 @@ class Learner(WorkingLearner):
         return int(found.id)
 
 
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries come at once."""
-    retry_at_once(monkeypatch)
+@pytest.fixture(scope="module", name="module_database")
+def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
+    """Address of an empty, migrated database for all tests of this file."""
+    with new_database(postgres_dsn, template_database) as dsn:
+        yield dsn
 
 
-@pytest.fixture(name="learner")
-async def _learner(fresh_database: str, tmp_path: Path) -> AsyncIterator[Learner]:
-    """A running App and a learner."""
-    async with world(fresh_database) as here:
-        yield await Learner.enrol(here, tmp_path / "clone")
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="module_world")
+async def _module_world(module_database: str) -> AsyncIterator[World]:
+    """A running App whose retries come at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        retry_at_once(patch)
+        async with world(module_database) as here:
+            yield here
 
 
-async def test_time_outs_at_every_stage(learner: Learner) -> None:
+@pytest.fixture(name="here")
+def _here(module_world: World) -> Iterator[World]:
+    """The same for each test; at the end GitHub behaves again."""
+    faults = module_world.line.sandbox.faults
+    before = list(faults)
+    yield module_world
+    for fault in faults:
+        if fault not in before:
+            faults.discard(fault)
+
+
+@pytest_asyncio.fixture(loop_scope="module", name="learner")
+async def _learner(here: World) -> Learner:
+    """A learner of the test's own."""
+    return await Learner.enrol(here)
+
+
+async def test_time_outs_at_every_stage(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Too late before the request is executed, before the headers, or amid the body; of reads and of the report."""
-    learner.here.line.services.app._transport._timeout = QUICK
+    monkeypatch.setattr(learner.here.line.services.app._transport, "_timeout", QUICK)
     faults = [
         learner.fault(Latency(**{stage: 1.0}), path=path, times=1)
         for path in ("*/git/trees/*", "*/check-runs")
         for stage in ("before", "headers", "body")
     ]
 
-    head = await learner.push(0)
+    head = await learner.answered(0)
 
     assert [fault.fired for fault in faults] == [1] * 6
     assert learner.conclusions(head) == ["success"]
@@ -103,7 +140,7 @@ async def test_answers_that_are_none(learner: Learner) -> None:
     trees = [learner.fault(effect, path="*/git/trees/*", times=1) for effect in answers[:6]]
     trees += [learner.fault(effect, path="*/check-runs", method="POST", times=1) for effect in answers[6:]]
 
-    head = await learner.push(0)
+    head = await learner.answered(0)
 
     assert [fault.fired for fault in trees] == [1] * len(answers)
     *meanwhile, last = learner.conclusions(head)
@@ -115,12 +152,12 @@ async def test_answers_that_are_none(learner: Learner) -> None:
 async def test_a_token_that_is_refused_in_mid_life_is_replaced(learner: Learner, length: int) -> None:
     """It was revoked: one new one, whatever its length, and the report is there once."""
     learner.here.line.sandbox.faults.add(Fault(Token(length)))
-    await learner.push(0)
+    await learner.answered(0)
     learner.age_token()
     learner.here.line.sandbox._auth._tokens.clear()
     before = len(_tokens_made(learner))
 
-    head = await learner.push(1)
+    head = await learner.answered(1)
 
     assert learner.conclusions(head) == ["success"]
     assert len(_tokens_made(learner)) == before + 1
@@ -148,7 +185,7 @@ async def test_an_installation_that_goes_away_unheard_is_left_alone(learner: Lea
 
     sandbox.faults.append(goes)
     learner.age_token()
-    head = await learner.push(0)
+    head = await learner.answered(0)
 
     assert went
     assert lost.fired == 1
@@ -161,7 +198,7 @@ async def test_an_installation_that_goes_away_unheard_is_left_alone(learner: Lea
     assert learner.asked(number) <= asked + 1
 
     lost.remove()
-    await (sandbox.install("learner-one", [learner.fork.full_name]) if gone else sandbox.unsuspend(number))
+    await (sandbox.install(learner.fork.owner.login, [learner.fork.full_name]) if gone else sandbox.unsuspend(number))
     await learner.here.line.settle()
     assert learner.conclusions(head) == ["success"]
 
@@ -179,36 +216,36 @@ async def test_what_another_process_heard_counts(learner: Learner) -> None:
 
     await learner.want_again()
 
-    states = await learner.here.line.fetch("SELECT state FROM outbox")
+    states = await learner.here.line.fetch("SELECT state FROM outbox WHERE repo_id = $1", learner.fork.id)
     assert {row["state"] for row in states} == {"sent"}
 
 
-async def test_a_permission_that_is_missing_and_then_accepted(fresh_database: str, tmp_path: Path) -> None:
+async def test_a_permission_that_is_missing_and_then_accepted(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without checks:write the report fails at once, and others are not kept waiting; accepted, it is sent."""
-    less = {name: level for name, level in FULL.items() if name != "checks"}
-    async with world(fresh_database, permissions=less) as here:
-        sandbox = here.line.sandbox
-        began = asyncio.get_running_loop().time()
-        learner = await Learner.enrol(here, tmp_path / "clone")
-        head = await learner.push(0)
-        assert asyncio.get_running_loop().time() - began < 8
-        assert learner.conclusions(head) == []
-        rows = await here.line.fetch("SELECT state, last_error FROM outbox WHERE head_sha = $1", head)
-        assert [row["state"] for row in rows] == ["failed"]
-        assert "checks=write" in rows[0]["last_error"]
+    sandbox = here.line.sandbox
+    began = asyncio.get_running_loop().time()
+    with monkeypatch.context() as app:
+        app.setattr(sandbox._core.app, "permissions", {each: FULL[each] for each in FULL if each != "checks"})
+        learner = await Learner.enrol(here)
+        head = await learner.answered(0)
+    assert asyncio.get_running_loop().time() - began < 8
+    assert learner.conclusions(head) == []
+    rows = await here.line.fetch("SELECT state, last_error FROM outbox WHERE head_sha = $1", head)
+    assert [row["state"] for row in rows] == ["failed"]
+    assert "checks=write" in rows[0]["last_error"]
 
-        sandbox._core.app.permissions = dict(FULL)
-        await sandbox.accept_permissions(learner.installation_id)
-        await here.line.settle()
-        assert learner.conclusions(head) == ["success"]
+    await sandbox.accept_permissions(learner.installation_id)
+    await here.line.settle()
+    assert learner.conclusions(head) == ["success"]
 
 
 async def test_redirects_after_a_rename_and_to_another_host(learner: Learner) -> None:
     """Moved on the same host: followed, with verb and body. To another host: not followed, and it is tried again."""
-    moved = [learner.fault(Redirect(status=status), path="/repos/*", times=1) for status in (301, 307)]
+    learner.here.line.services.trees._kept.clear()  # so that there is more than one tree to read
+    moved = [learner.fault(Redirect(status=status), path="/repos/*", method="GET", times=1) for status in (301, 307)]
     posted = learner.fault(Redirect(status=307), path="/repos/*/check-runs", method="POST", times=1)
 
-    head = await learner.push(0)
+    head = await learner.answered(0)
 
     assert [fault.fired for fault in (*moved, posted)] == [1, 1, 1]
     assert learner.conclusions(head) == ["success"]
@@ -218,9 +255,9 @@ async def test_no_token_goes_to_another_host(learner: Learner) -> None:
     """A redirect elsewhere is refused: no request leaves (checked for all tests of a World), the delivery is kept."""
     away = learner.fault(Redirect(to="http://elsewhere.example.com"), path="*/git/trees/*")
 
-    await learner.push(0)
+    await learner.answered(0)
 
-    (push,) = await learner.here.rows("push")
+    (push,) = [row for row in await learner.here.rows("push") if row["lane_id"] == f"repo:{learner.fork.id}"]
     assert push["state"] == "dead"
     assert "outside of the API" in push["last_error"]
     assert away.fired >= 1
@@ -232,14 +269,14 @@ async def test_headers_that_are_missing_or_nonsense(learner: Learner) -> None:
     learner.fault(Headers(set=nonsense), path="*/git/*")
     learner.fault(Headers(remove=("x-ratelimit-*", "date", "etag", "link")), path="*/check-runs")
 
-    head = await learner.push(0)
+    head = await learner.answered(0)
 
     assert learner.conclusions(head) == ["success"]
 
 
 async def test_the_rate_limit_is_never_asked_for(learner: Learner) -> None:
     """Headers tell of budgets: /rate_limit is not polled (it counts against the secondary limits)."""
-    await learner.push(0)
+    await learner.answered(0)
     paths = {each.path for each in learner.here.line.sandbox.exchanges}
     assert any("/check-runs" in path for path in paths)
     assert not any("rate_limit" in path for path in paths)

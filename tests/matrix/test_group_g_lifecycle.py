@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -33,8 +34,11 @@ OF_PUSHES = ("bound", "status", "accepted_sha", "head_sha", "done", "told")
 #: Exchanges with GitHub that are checked against its description at the end: all are of a few kinds.
 CHECKED = 60
 
+SOAK = os.environ.get("SOAK") == "1"
+
 When = Literal["before", "during", "after"]
 Order = Literal["in order", "swapped", "lost"]
+Plan = tuple[When, Order]
 
 
 # --------------------------------------------------------------------------------------------------- how it is played
@@ -212,6 +216,27 @@ async def _world(module_database: str) -> AsyncIterator[World]:
             line.sandbox.exchanges.pop()
 
 
+def plans_of(name: str) -> list[Plan]:
+    """When a kind of event happens, with how its delivery comes: each moment and each order once, matched in another
+    way from kind to kind, so that every pair (of kind, moment, order) is played. All nine in `make soak`."""
+    if SOAK:
+        return list(itertools.product(get_args(When), get_args(Order)))
+    alike = [each for each, kind in KINDS.items() if kind.comes is KINDS[name].comes]
+    matched = list(itertools.permutations(get_args(Order)))
+    return list(zip(get_args(When), matched[alike.index(name) % len(matched)], strict=True))
+
+
+async def test_each_pair_is_played() -> None:
+    """Of each kind every moment and every order, and every moment with every order, also of the kinds that come."""
+    whens, orders = set(get_args(When)), set(get_args(Order))
+    for name in KINDS:
+        assert {when for when, _ in plans_of(name)} == whens
+        assert {order for _, order in plans_of(name)} == orders
+    for comes in (False, True):
+        played = {plan for name, kind in KINDS.items() if kind.comes is comes for plan in plans_of(name)}
+        assert played == set(itertools.product(whens, orders))
+
+
 @pytest.mark.parametrize("name", KINDS)
 async def test_the_state_ends_as_github_has_it(world: World, name: str) -> None:
     """Whenever it happens and however its delivery comes, the stored state is GitHub's, and the verdict git's."""
@@ -221,7 +246,7 @@ async def test_the_state_ends_as_github_has_it(world: World, name: str) -> None:
         async with slots:
             return await Play(world.learner(), KINDS[name], when, order).run()
 
-    plans = list(itertools.product(get_args(When), get_args(Order)))
+    plans = plans_of(name)
     complaints = await asyncio.gather(*(played(*plan) for plan in plans))
 
     wrong = [

@@ -115,7 +115,7 @@ async def _here(module_database: str) -> AsyncIterator[Here]:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="gate-") as folder:
         for module in ("worker", "publish"):
             patch.setattr(f"bot.{module}.delay_before_retry", lambda *_: 0.02)
-        patch.setattr("bot.worker.POLL", 0.05)
+        patch.setattr("bot.worker.POLL", 0.2)
         patch.setattr("bot.worker.random", SimpleNamespace(random=lambda: -0.9))  # a failed loop goes on after 0.1 s
         async with (
             database_gate(module_database, Path(folder)) as gate,

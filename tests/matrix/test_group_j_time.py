@@ -3,40 +3,54 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from github.clock import SKEW
 from github.refusals import Context, refusal, server_time
 from sandbox import Fault
 from sandbox.effects import ClockOffset
-from tests.support.deliveries import WORK, world
-from tests.support.githost import WorkingCopy
+from tests.support.deliveries import World, world
+from tests.support.outages import Pusher
+from tests.support.postgres import new_database
 
 
+@pytest.fixture(scope="module", name="module_database")
+def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
+    """Address of an empty, migrated database for the App of this file."""
+    with new_database(postgres_dsn, template_database) as dsn:
+        yield dsn
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="here")
+async def _here(module_database: str) -> AsyncIterator[World]:
+    """A running App with a published lab."""
+    async with world(module_database) as here:
+        yield here
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("offset", [59, -59, 300, -300])
-async def test_a_push_is_judged_whatever_the_clocks_say(fresh_database: str, tmp_path: Path, offset: float) -> None:
+async def test_a_push_is_judged_whatever_the_clocks_say(here: World, offset: float) -> None:
     """GitHub's clock is off from ours, from one moment to the next: at most one request is refused, and none after."""
-    async with world(fresh_database) as here:
-        fork = await here.learner("learner-one")
-        sandbox = here.line.sandbox
-        sandbox.faults.add(Fault(ClockOffset(offset)))
-        since = len(sandbox.exchanges)
-        await here.line.services.app.app()
-        number = sandbox._state.installation_on(fork)
-        assert number is not None
-        here.line.services.app.installation(number.id).forget_token()
-        clone = await WorkingCopy.clone(sandbox, fork.full_name, "learner-one", tmp_path / "clone")
-        head = await clone.commit(dict(WORK[0]))
-        await clone.push()
-        await here.line.settle()
-        assert [conclusion for _, conclusion in here.runs(fork, head)] == ["success"]
-        refused = [each for each in list(sandbox.exchanges)[since:] if each.status == 401]
-        assert len(refused) == (1 if (abs(offset) > 60 and offset < 0) or offset > 540 else 0)
-        assert SKEW._value.get() == pytest.approx(-offset, abs=2)
+    learner, sandbox = await Pusher.enrol(here), here.line.sandbox
+    assert SKEW._value.get() == pytest.approx(0, abs=2)
+    away = sandbox.faults.add(Fault(ClockOffset(offset)))
+    since = len(sandbox.exchanges)
+    await here.line.services.app.app()
+    number = sandbox._state.installation_on(learner.fork)
+    assert number is not None
+    here.line.services.app.installation(number.id).forget_token()
+    await learner.work(0)
+    await here.line.settle()
+    assert [conclusion for _, conclusion in here.runs(learner.fork, learner.head)] == ["success"]
+    refused = [each for each in list(sandbox.exchanges)[since:] if each.status == 401]
+    assert len(refused) == (1 if (abs(offset) > 60 and offset < 0) or offset > 540 else 0)
+    assert SKEW._value.get() == pytest.approx(-offset, abs=2)
+    away.remove()
 
 
 @pytest.fixture(params=["America/New_York", "Europe/Berlin", "Asia/Kolkata", "UTC"])

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 import pytest
+import pytest_asyncio
 from yarl import URL
 
+from sandbox import Sandbox
+from storage.database import Pool, open_pool
 from tests.support.deliveries import WORK, world
 from tests.support.invariants import NAMES, Invariants
 from tests.support.line import Line
 from tests.support.outages import Pusher
+from tests.support.postgres import new_database
 
 # The ledger is never changed: the database itself refuses that.
 UNGUARDED = "ALTER TABLE push_attempt DISABLE TRIGGER USER"
@@ -20,45 +26,79 @@ UNGUARDED = "ALTER TABLE push_attempt DISABLE TRIGGER USER"
 
 @dataclass
 class Story:
-    """A learner of whom two heads were judged; the second is blocked."""
+    """A learner of whom two heads were judged, the second blocked: what was stored, seen, and is at GitHub."""
 
-    learner: Pusher
-    line: Line
-
-    @property
-    def invariants(self) -> Invariants:
-        """Those that the line checks in the end."""
-        return self.line.invariants
+    pool: Pool
+    sandbox: Sandbox
+    invariants: Invariants
 
     async def broken(self) -> str:
         """What the check says: "" if all hold."""
         try:
-            await self.invariants.check(self.line.pool, self.line.sandbox)
+            await self.invariants.check(self.pool, self.sandbox)
         except AssertionError as error:
             return str(error)
         return ""
 
 
-@pytest.fixture(name="story")
-async def _story(fresh_database: str) -> AsyncIterator[Story]:
-    async with world(fresh_database) as here:
+@pytest.fixture(scope="module", name="told_database")
+def _told_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
+    """Address of the database in which the story is stored."""
+    with new_database(postgres_dsn, template_database) as dsn:
+        yield dsn
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="told")
+async def _told(told_database: str) -> AsyncIterator[Line]:
+    """The line on which it happened. It stands still, so that its database can be copied."""
+    async with world(told_database) as here:
         learner = await Pusher.enrol(here)
         await learner.push({**WORK[0]})
         await here.line.settle()
         await learner.push({"tests/count.js": "// nothing is tested any more\n"})
         await here.line.settle()
-        story = Story(learner, here.line)
-        assert await story.broken() == ""
-        yield story
-        await execute(story, "UPDATE delivery SET last_error = NULL")  # else the world finds the secret too
-        for name in NAMES:
-            here.line.invariants.waive(name, "this test has broken it")
+        await here.line.stop()
+        yield here.line
+        await here.line.start()
+
+
+@pytest.fixture(name="copied_database")
+def _copied_database(postgres_dsn: str, told: Line) -> Iterator[str]:
+    """Address of a copy of the story's database."""
+    with new_database(postgres_dsn, urlsplit(told.dsn).path.removeprefix("/")) as dsn:
+        yield dsn
+
+
+@pytest_asyncio.fixture(loop_scope="module", name="story")
+async def _story(told: Line, copied_database: str) -> AsyncIterator[Story]:
+    """The story, to be spoiled."""
+    pool = await open_pool(copied_database, min_size=1, max_size=1)
+    seen = told.invariants
+    own = replace(seen, waived={}, asked=set(seen.asked), shown=list(seen.shown), logged=list(seen.logged))
+    try:
+        with github_as_it_is(told.sandbox):
+            story = Story(pool, told.sandbox, own)
+            assert await story.broken() == ""
+            yield story
+    finally:
+        await pool.close()
+
+
+@contextmanager
+def github_as_it_is(sandbox: Sandbox) -> Iterator[None]:
+    """What is done to check runs and to the record of exchanges is undone in the end."""
+    state, exchanges = sandbox._state, list(sandbox.exchanges)
+    runs = copy.deepcopy((state.check_runs, state._runs_of))
+    yield
+    state.check_runs, state._runs_of = runs
+    sandbox.exchanges.clear()
+    sandbox.exchanges.extend(exchanges)
 
 
 async def execute(story: Story, *statements: str) -> None:
     """Change the database behind the App's back."""
     for statement in statements:
-        await story.line.pool.execute(statement)
+        await story.pool.execute(statement)
 
 
 async def lose_a_decision(story: Story) -> None:
@@ -78,7 +118,7 @@ async def forget_a_push(story: Story) -> None:
 
 async def report_twice(story: Story) -> None:
     """The same check run is posted again."""
-    state = story.line.sandbox._state
+    state = story.sandbox._state
     run = copy.copy(max(state.check_runs.values(), key=lambda run: run.id))
     run.id = next(state.run_ids)
     state.add_run(run)
@@ -91,7 +131,7 @@ async def decide_wrongly(story: Story) -> None:
 
 async def show_green(story: Story) -> None:
     """GitHub shows a success for the head that was blocked."""
-    state = story.line.sandbox._state
+    state = story.sandbox._state
     max(state.check_runs.values(), key=lambda run: run.id).conclusion = "success"
 
 
@@ -103,7 +143,7 @@ async def log_a_token(story: Story) -> None:
 async def store_a_secret(story: Story) -> None:
     """A text of the database has the webhook secret."""
     secret = min(story.invariants.secrets)
-    await story.line.pool.execute("UPDATE delivery SET last_error = $1", f"refused: {secret}")
+    await story.pool.execute("UPDATE delivery SET last_error = $1", f"refused: {secret}")
 
 
 async def go_astray(story: Story) -> None:
@@ -113,7 +153,7 @@ async def go_astray(story: Story) -> None:
 
 async def hurry(story: Story) -> None:
     """GitHub said when to come back, and was asked before."""
-    exchanges = story.line.sandbox.exchanges
+    exchanges = story.sandbox.exchanges
     last = next(each for each in reversed(exchanges) if each.caller.startswith("installation"))
     exchanges.append(replace(last, status=429, response_headers={"Retry-After": "60"}, scripted=True))
     exchanges.append(replace(last, at=last.at + 30))
@@ -121,11 +161,12 @@ async def hurry(story: Story) -> None:
 
 async def ask_too_much(story: Story) -> None:
     """An endpoint gets more points than a minute has."""
-    exchanges = story.line.sandbox.exchanges
+    exchanges = story.sandbox.exchanges
     last = next(each for each in reversed(exchanges) if each.caller.startswith("installation"))
     exchanges.extend([last] * 901)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("name", "breaks"),
     [

@@ -53,6 +53,8 @@ def test_a_start_with_data_takes_less_than_a_second(home: Path) -> None:
         begun = time.perf_counter()
         with running(home):
             times.append(time.perf_counter() - begun)
+        if times[-1] < 1.0:
+            break
     assert min(times) < 1.0
 
 

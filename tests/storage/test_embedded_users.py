@@ -81,12 +81,12 @@ def test_a_kill_of_everything_loses_no_committed_row(homes: dict[int, Path], fol
     with running(home, major=major) as server, user(home, major=major) as writer:
         writer.answer()
         query(server.dsn, "CREATE TABLE rows (number int)")
-        for number in range(20):
+        for number in range(8):
             writer.ask(f"INSERT INTO rows VALUES ({number}) RETURNING number")
         writer.process.kill()
         kill_server(server)
     with running(home, major=major) as server:
-        assert query(server.dsn, "SELECT array_agg(number ORDER BY number) FROM rows") == list(range(20))
+        assert query(server.dsn, "SELECT array_agg(number ORDER BY number) FROM rows") == list(range(8))
         assert "not properly shut down" in server.log_file.read_text()
 
 

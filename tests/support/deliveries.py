@@ -170,18 +170,21 @@ class World:
         """Where a secret is found: the given texts, and every column of every table but the bodies of deliveries."""
         pattern = re.compile("|".join(re.escape(secret) for secret in sorted(self.secrets())))
         found = [f"text {number}" for number, text in enumerate(texts) if pattern.search(text)]
-        columns = await self.line.fetch(
-            "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'public' "
+        tables = await self.line.fetch(
+            "SELECT table_name, array_agg(DISTINCT data_type::text) AS types, string_agg(format("
+            "CASE data_type WHEN 'bytea' THEN 'encode(%1$I, ''escape'') AS %1$I' ELSE '%1$I::text' END, column_name), "
+            "', ') AS texts FROM information_schema.columns WHERE table_schema = 'public' "
             "AND (table_name, column_name) <> ('delivery', 'payload') "
-            "AND table_name IN (SELECT tablename FROM pg_tables WHERE schemaname = 'public')"
+            "AND table_name IN (SELECT tablename FROM pg_tables WHERE schemaname = 'public') GROUP BY table_name"
         )
-        assert {"text", "jsonb"} <= {column["data_type"] for column in columns}
-        for column in columns:
-            name, table = column["column_name"], column["table_name"]
-            text = f"encode(\"{name}\", 'escape')" if column["data_type"] == "bytea" else f'"{name}"::text'
-            rows = await self.line.fetch(f'SELECT {text} AS value FROM "{table}" WHERE "{name}" IS NOT NULL')
-            found += [f"{table}.{name}" for row in rows if pattern.search(row["value"])][:1]
-        return sorted(found)
+        assert {"text", "jsonb"} <= {kind for table in tables for kind in table["types"]}
+        leaking: set[str] = set()
+        for table in tables:
+            for row in await self.line.fetch(f'SELECT {table["texts"]} FROM "{table["table_name"]}"'):
+                leaking |= {
+                    f"{table['table_name']}.{name}" for name, text in row.items() if text and pattern.search(text)
+                }
+        return sorted([*found, *leaking])
 
     def push_body(
         self, repository: Repository, before: str, after: str, *, ref: str = "refs/heads/main", **changes: Any
@@ -264,14 +267,6 @@ def watched_connections(allowed: set[int]) -> Iterator[None]:
     assert gone == [], f"requests left for {gone[:5]}"
 
 
-@cache
-def _key() -> str:
-    """One private key for all worlds of a process: making one takes a while."""
-    from sandbox.core import new_private_key
-
-    return new_private_key()
-
-
 def _note(request: web.Request, credentials: set[str]) -> None:
     if request.path.startswith("/api/"):
         credentials.add(request.headers.get("Authorization", "").partition(" ")[2])
@@ -281,7 +276,7 @@ def _note(request: web.Request, credentials: set[str]) -> None:
 async def world(dsn: str, **options: Any) -> AsyncIterator[World]:
     """A running App with a published lab; at the end no secret is anywhere, and no request went astray."""
     with captured_logs() as logs:
-        async with running_line(dsn, private_key_pem=_key(), **options) as line, aiohttp.ClientSession() as http:
+        async with running_line(dsn, **options) as line, aiohttp.ClientSession() as http:
             sandbox = line.sandbox
             credentials: set[str] = set()
             sandbox.faults.append(lambda request: _note(request, credentials))

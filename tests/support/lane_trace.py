@@ -46,9 +46,12 @@ def trace(_argument: str) -> None:
 
 
 def deafen(_argument: str) -> None:
-    """Arrange that no notification is ever heard in this process, as behind a pooler of transactions."""
+    """Arrange that no notification is ever heard in this process, as behind a pooler of transactions. It looks by
+    itself twice in a second."""
     from storage.notify import Listener
 
+    worker: Any = importlib.import_module("bot.worker")
+    worker.POLL = 0.5
     Listener._hear = lambda *_: None  # type: ignore[method-assign]
 
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from bot import reconciler
@@ -36,7 +36,7 @@ class Pusher:
     heads: list[str] = field(default_factory=list)
 
     @classmethod
-    async def enrol(cls, here: World) -> Pusher:
+    async def enrol(cls, here: World) -> Self:
         """A learner with a bound fork, whose first report is sent."""
         return cls(here, await here.learner(f"learner-{next(_numbers)}"))
 
@@ -45,13 +45,11 @@ class Pusher:
         """The newest head that was pushed."""
         return self.heads[-1]
 
-    async def commit(self, files: Mapping[str, str | bytes], branch: str = "next") -> str:
+    async def commit(self, files: Mapping[str, str | bytes]) -> str:
         """A commit on the branch main's head, which is on no branch of the fork; its sha."""
-        stream = fast_import([files], branch, start="main^0")
-        await run("fast-import", "--quiet", "--force", cwd=self.fork.path, stdin=stream)
-        sha = await run("rev-parse", branch, cwd=self.fork.path)
-        await run("update-ref", "-d", f"refs/heads/{branch}", cwd=self.fork.path)
-        return sha
+        work = fast_import([files], start="main^0").partition(b"\n")[2]  # all but its branch
+        stream = b"commit refs/made\nmark :1\n" + work + b"get-mark :1\n"
+        return await run("fast-import", "--quiet", "--force", cwd=self.fork.path, stdin=stream)
 
     async def push(self, files: Mapping[str, str | bytes]) -> str:
         """Push a commit of these files to main, with the deliveries that GitHub makes of it; its sha."""
