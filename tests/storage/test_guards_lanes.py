@@ -140,7 +140,7 @@ GUARDS = {
         "text storage.inbox:_RECORD", "OR known.due_at > excluded.due_at", "", earlier_wake_up
     ),
     "held report": Guard(
-        "text storage.outbox:CLAIM", "leased_until < now())", "leased_until < 'infinity')", held_report, times=3
+        "text storage.outbox:CLAIM", "leased_until < now())", "leased_until < 'infinity')", held_report, times=4
     ),
     "token of a report": Guard(
         "text storage.outbox:_SENT_CHECK_RUN", "AND token = $2", "AND $2::bigint > 0", foreign_report
