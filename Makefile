@@ -8,8 +8,8 @@ PIP = $(PY) -m pip install -qq --no-input --disable-pip-version-check --progress
 KEEP ?=
 ARGS ?=
 
-# Tests wait for PostgreSQL, git and browsers for a part of their time: one worker more than there are processors.
-export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+# Tests wait for PostgreSQL, git and browsers for a part of their time: two workers more than there are processors.
+export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 2 )))
 
 # A Python path of the caller's must not reach into our environment.
 unexport PYTHONPATH
