@@ -64,9 +64,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def postgres_dsn() -> Iterator[str]:
     """Address of a server whose role may create databases."""
     if dsn := os.environ.get("TEST_DATABASE_URL"):
-        yield dsn
+        with _caretaker(dsn):
+            yield dsn
         return
-    with embedded.running(Path(os.environ[RUN_FOLDER]), settings=SETTINGS) as server:
+    with embedded.running(Path(os.environ[RUN_FOLDER]), settings=SETTINGS) as server, _caretaker(server.dsn):
         yield server.dsn
 
 
@@ -89,12 +90,12 @@ def fresh_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
 @contextlib.contextmanager
 def new_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
     """Address of an empty, migrated database that is dropped at the end, for fixtures of any scope."""
-    name = f"test_{uuid4().hex}"
-    _finish(_copy(postgres_dsn, name, template_database))
+    name, caretaker = f"test_{uuid4().hex}", _caretakers[postgres_dsn]
+    caretaker.copy(name, template_database)
     try:
         yield database_dsn(postgres_dsn, name)
     finally:
-        _finish(_execute(postgres_dsn, f"DROP DATABASE {name} WITH (FORCE)"))
+        caretaker.drop(name)
 
 
 def database_dsn(dsn: str, name: str) -> str:
@@ -102,22 +103,62 @@ def database_dsn(dsn: str, name: str) -> str:
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
 
 
-async def _copy(dsn: str, name: str, template: str) -> None:
-    """Copy a database file by file: a third of the time that PostgreSQL 15 and later take by their default."""
-    link = await asyncpg.connect(dsn)
-    try:
+class _Caretaker:
+    """Makes and drops databases over one connection, in a thread and loop of its own: tests have loops of theirs."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._thread = ThreadPoolExecutor(1)
+        self._runner = asyncio.Runner()
+        self._link: asyncpg.Connection[asyncpg.Record] | None = None
+
+    def copy(self, name: str, template: str) -> None:
+        """Copy a database file by file: a third of the time that PostgreSQL 15 and later take by their default."""
+        self._finish(self._copy(name, template))
+
+    def drop(self, name: str) -> None:
+        """Drop a database, whoever is connected to it."""
+        self._finish(self._execute(f"DROP DATABASE {name} WITH (FORCE)"))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._finish(self._hang_up())
+        self._thread.submit(self._runner.close).result()
+        self._thread.shutdown()
+
+    def _finish(self, work: Coroutine[Any, Any, None]) -> None:
+        self._thread.submit(self._runner.run, work).result()
+
+    async def _connected(self) -> asyncpg.Connection[asyncpg.Record]:
+        if self._link is None or self._link.is_closed():
+            self._link = await asyncpg.connect(self._dsn)
+        return self._link
+
+    async def _copy(self, name: str, template: str) -> None:
+        link = await self._connected()
         how = " STRATEGY file_copy" if link.get_server_version().major >= 15 else ""  # before, there is no other way
         await link.execute(f"CREATE DATABASE {name} TEMPLATE {template}{how}")
-    finally:
-        await link.close()
+
+    async def _execute(self, statement: str) -> None:
+        await (await self._connected()).execute(statement)
+
+    async def _hang_up(self) -> None:
+        if self._link is not None:
+            await self._link.close()
 
 
-async def _execute(dsn: str, statement: str) -> None:
-    link = await asyncpg.connect(dsn)
+#: By the address of their server.
+_caretakers: dict[str, _Caretaker] = {}
+
+
+@contextlib.contextmanager
+def _caretaker(dsn: str) -> Iterator[None]:
+    """Somebody makes and drops databases of this server, for the time of the block."""
+    _caretakers[dsn] = _Caretaker(dsn)
     try:
-        await link.execute(statement)
+        yield
     finally:
-        await link.close()
+        _caretakers.pop(dsn).close()
 
 
 async def _make_template(dsn: str, name: str) -> str:
