@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -13,18 +13,10 @@ from tests.support.direct import begin
 from tests.support.lane_trace import TABLE
 from tests.support.learners import Learner, open_course, open_lab, template_files
 from tests.support.line import Line, running_line
-from tests.support.postgres import new_database
 from tests.support.worker_process import WorkerPlan
 
 #: The example lab on the line of a module.
 LAB = "word-counter"
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    """Address of an empty, migrated database for all tests of a module."""
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="line")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,6 @@ from tests.support.direct import begin
 from tests.support.githost import WorkingCopy, run, seed
 from tests.support.learners import COURSE, TEACHER, lab_file, open_course
 from tests.support.line import Line, running_line
-from tests.support.postgres import new_database
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -28,13 +27,6 @@ FILES: dict[str, str | bytes] = {
     ".forgea/steps.json": lab_file({"files": ["a.txt"]}, title="First letters"),
     "README.md": "Lab\n",
 }
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    """Address of an empty, migrated database for all tests of this file."""
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="line")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ import pytest_asyncio
 from tests.support.browser_gate import chromium, missing
 from tests.support.learners import open_course
 from tests.support.line import Line, running_line
-from tests.support.postgres import new_database
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -72,13 +71,6 @@ async def _people(browser: Browser) -> AsyncIterator[Visits]:
 
     async with visits(browser) as people:
         yield people
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    """Address of an empty, migrated database for all tests of a file."""
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session", name="line")

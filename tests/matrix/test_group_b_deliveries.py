@@ -20,18 +20,10 @@ from sandbox.effects import Answer, Delay, Misreport
 from storage.health import backlog
 from tests.support.deliveries import WORK, World, world
 from tests.support.outages import Pusher, look_for_heads, lose
-from tests.support.postgres import new_database
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SOAK = os.environ.get("SOAK") == "1"
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    """Address of an empty, migrated database for all tests of this file."""
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="module_world")

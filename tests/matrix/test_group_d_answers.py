@@ -16,7 +16,6 @@ from sandbox import Fault
 from sandbox.effects import Answer, Drop, Effect, Headers, Latency, Lose, Redirect, Token, Truncate
 from tests.support.deliveries import WORK, World, world
 from tests.support.outages import Pusher
-from tests.support.postgres import new_database
 from tests.support.working import retry_at_once
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -73,13 +72,6 @@ class Learner(Pusher):
         found = self.here.line.sandbox._state.installation_on(self.fork)
         assert found is not None
         return int(found.id)
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    """Address of an empty, migrated database for all tests of this file."""
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="module_world")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from storage.outbox import WantedReport
 from tests.support.deliveries import Hook
 from tests.support.learners import Edit, Learner, enrol, lab_file, open_course, open_lab
 from tests.support.line import Line, running_line
-from tests.support.postgres import new_database
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -30,13 +29,6 @@ LAB = "sizes"
 GREEN, RED, DOUBT = ("success", "success"), ("failure", "failure"), ("action_required", "error")
 #: Entries of a tree that GitHub lists: its own figure in `make soak`, else one that makes small tests.
 LISTED = 100_000 if SOAK else 60
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    """Address of an empty, migrated database for all tests of this file."""
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="line")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -22,7 +22,6 @@ from tests.support.lifecycle import Case, Seams
 from tests.support.lifecycle_kinds import KINDS, Kind
 from tests.support.line import Line, register_lab, running_line
 from tests.support.pictures import GitOracle, lay_out_work
-from tests.support.postgres import new_database
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -168,13 +167,6 @@ class Play:
 
 
 # ---------------------------------------------------------------------------------------------------------- the matrix
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    """Address of an empty, migrated database for all tests of this file."""
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,6 @@ from storage.migrate import FOLDER, migrate
 from tests.support.database_gate import DatabaseGate, database_gate
 from tests.support.learners import Learner, enrol, lab_file, open_course, open_lab
 from tests.support.line import Line, running_line
-from tests.support.postgres import new_database
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -100,13 +99,6 @@ class Here:
             await self.pool.execute(
                 f"DROP FUNCTION IF EXISTS refuse_{table} CASCADE; DROP SEQUENCE IF EXISTS refused_{table}"
             )
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    """Address of an empty, migrated database for all tests of this file."""
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="here")

@@ -15,14 +15,6 @@ from sandbox import Fault
 from sandbox.effects import ClockOffset
 from tests.support.deliveries import World, world
 from tests.support.outages import Pusher
-from tests.support.postgres import new_database
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    """Address of an empty, migrated database for the App of this file."""
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="here")

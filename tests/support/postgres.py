@@ -1,4 +1,5 @@
-"""Databases for tests: `postgres_dsn` (one server per run), `fresh_database` (a migrated database per test).
+"""Databases for tests: `postgres_dsn` (one server per run), `fresh_database` (a migrated database per test),
+`module_database` (one for all tests of a file).
 
 Use it as a plugin: `pytest_plugins = ["tests.support.postgres"]`. TEST_DATABASE_URL names a server to use instead of
 the embedded one; its role must be allowed to create databases. Workers of pytest-xdist share one embedded server.
@@ -83,6 +84,13 @@ def template_database(postgres_dsn: str) -> str:
 @pytest.fixture
 def fresh_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
     """Address of an empty, migrated database that is dropped after the test."""
+    with new_database(postgres_dsn, template_database) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
+    """Address of an empty, migrated database for all tests of a file; its line, if it has one, runs on it."""
     with new_database(postgres_dsn, template_database) as dsn:
         yield dsn
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from tests.support.clicking import Clicker
 from tests.support.githost import WorkingCopy
 from tests.support.learners import COURSE, Learner, enrol, lab_file, open_course, open_lab
 from tests.support.line import Line, running_line
-from tests.support.postgres import new_database
 
 STAFF = 4_000_900
 LAB, CLOSED_LAB = "two-parts", "by-invitation"
@@ -29,12 +28,6 @@ STEPS = lab_file(
 FIRST, SECOND = {"report/r.md": "x"}, {"src/a.js": "1"}
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="line")

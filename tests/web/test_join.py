@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,6 @@ from storage.invitations import Invitee
 from tests.support.githost import WorkingCopy, seed
 from tests.support.learners import COURSE, enrol, open_course, open_lab, template_files
 from tests.support.line import Line, register_lab, running_line
-from tests.support.postgres import new_database
 from web.join_github import FORKS_A_MINUTE, KEEP_FORK, KEEP_SILENCE, Answers, Known
 from web.join_values import Visit
 
@@ -27,13 +26,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LAB, CLOSED = "word-counter", "invited-counter"
 STATE = re.compile(r'<li data-state="(\w+)" data-move="(\w+)">')
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    """Address of an empty, migrated database for all tests of this file."""
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="line")

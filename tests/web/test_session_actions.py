@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import pytest_asyncio
 
 from tests.support.learners import Learner, enrol, lab_file, open_course, open_lab
 from tests.support.line import Line, running_line
-from tests.support.postgres import new_database
 from web.session_actions import DONE
 
 STAFF = 4_000_900
@@ -26,12 +25,6 @@ STEPS = lab_file(
 BEFORE_ITS_TURN = {"src/a.js": "1"}
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest.fixture(scope="module", name="module_database")
-def _module_database(postgres_dsn: str, template_database: str) -> Iterator[str]:
-    with new_database(postgres_dsn, template_database) as dsn:
-        yield dsn
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="line")
